@@ -1,0 +1,120 @@
+"""The operator's ports: everything outside the process that a reconcile may touch.
+
+Shell coroutines await these methods only, so that a simulator can drive them without an event
+loop. Every method may raise the errors of :mod:`fractal_models.errors`; ``OutcomeUnknown`` means
+that the call may have been executed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from fractal_models.observed import (
+    Address,
+    ClusterArn,
+    ClusterInfo,
+    DescribeTasksResult,
+    ObservedTask,
+    RunTaskResult,
+    TaskArn,
+    TaskDefinition,
+)
+from fractal_models.records import Record
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectKey:
+    """Which FractalContainer: a name in a namespace (the uid tells namesakes apart)."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class KubeEvent:
+    """A Kubernetes Event about one object. ``name_suffix`` makes a repeated post a no-op."""
+
+    type: str
+    reason: str
+    message: str
+    name_suffix: str
+
+
+class Kube(Protocol):
+    """The Kubernetes API. Bodies are the API's own JSON objects.
+
+    Every write carries the uid and resourceVersion of ``body``: a lost race raises ``Conflict``,
+    an object that is gone raises ``Gone``. Each returns the object as it stands after the write.
+    """
+
+    async def get(self, key: ObjectKey) -> Mapping[str, Any] | None: ...
+
+    async def list(self) -> Sequence[Mapping[str, Any]]: ...
+
+    async def set_finalizers(
+        self, body: Mapping[str, Any], finalizers: Sequence[str]
+    ) -> Mapping[str, Any]: ...
+
+    async def write_status(
+        self, body: Mapping[str, Any], status: Mapping[str, Any]
+    ) -> Mapping[str, Any]: ...
+
+    async def post_event(self, body: Mapping[str, Any], event: KubeEvent) -> None: ...
+
+
+class Ecs(Protocol):
+    """The ECS client helper, one per region, made awaitable. ``cluster`` is a name or an ARN."""
+
+    def launch_permit(self, region: str) -> bool:
+        """Take one RunTask permit of the rate limit, without waiting; False: none is left now."""
+        ...
+
+    async def describe_cluster(self, region: str, cluster: str) -> ClusterInfo | None: ...
+
+    async def resolve_definition(self, region: str, reference: str) -> TaskDefinition | None: ...
+
+    async def ensure_definition(
+        self, region: str, registration: Mapping[str, Any]
+    ) -> TaskDefinition: ...
+
+    async def run_task(self, region: str, request: Mapping[str, Any]) -> RunTaskResult: ...
+
+    async def stop_task(
+        self, region: str, cluster: ClusterArn, arn: TaskArn, reason: str
+    ) -> ObservedTask | None: ...
+
+    async def list_tasks(
+        self, region: str, cluster: str, *, started_by: str = "", stopped: bool = False
+    ) -> Sequence[TaskArn]: ...
+
+    async def describe_tasks(
+        self, region: str, cluster: str, arns: Sequence[TaskArn]
+    ) -> DescribeTasksResult: ...
+
+    async def addresses(
+        self, region: str, tasks: Sequence[ObservedTask]
+    ) -> Mapping[TaskArn, Address]: ...
+
+
+class Ledger(Protocol):
+    """Postgres, as a mirror. ``write`` is one transaction: all of the batch or none of it."""
+
+    async def write(self, batch: Sequence[Record]) -> None: ...
+
+    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None: ...
+
+    async def live_uids(self) -> Sequence[str]: ...
+
+
+class Clock(Protocol):
+    """Time: ``now`` is aware UTC wall time, ``monotonic`` seconds that never go back."""
+
+    def now(self) -> datetime: ...
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
