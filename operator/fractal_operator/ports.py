@@ -6,10 +6,10 @@ that the call may have been executed.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from fractal_models.kube import KubeEvent, ObjectKey
 from fractal_models.observed import (
     Address,
     ClusterArn,
@@ -22,26 +22,7 @@ from fractal_models.observed import (
 )
 from fractal_models.records import Record
 
-
-@dataclass(frozen=True, slots=True, order=True)
-class ObjectKey:
-    """Which FractalContainer: a name in a namespace (the uid tells namesakes apart)."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class KubeEvent:
-    """A Kubernetes Event about one object. ``name_suffix`` makes a repeated post a no-op."""
-
-    type: str
-    reason: str
-    message: str
-    name_suffix: str
+__all__ = ["Clock", "Ecs", "Kube", "KubeEvent", "Ledger", "ObjectKey"]
 
 
 class Kube(Protocol):

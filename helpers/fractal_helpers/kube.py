@@ -1,0 +1,266 @@
+"""The operator's reads and writes of the Kubernetes API, over kubernetes.aio.
+
+Every write of an object is a merge patch that carries the uid and resourceVersion of the body it
+was decided on. The server refuses it with 409 when either has moved on, which is the fence against
+a second operator and against a namesake.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration, CoreV1Api, CustomObjectsApi
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.client.models import CoreV1Event
+
+from fractal_helpers.kube_errors import TransportError, from_answer, from_transport
+from fractal_helpers.merge_patch import merge_diff
+from fractal_models.errors import Conflict, FractalError, Gone, Rejected, Unavailable
+from fractal_models.kube import API_VERSION, GROUP, KIND, PLURAL, VERSION, KubeEvent, ObjectKey
+
+Observe = Callable[[str, str, str], None]
+"""Called once a request with verb, resource and HTTP code ("error": no answer), for metrics."""
+
+_COMPONENT = "fractal-operator"
+_MERGE_PATCH = "application/merge-patch+json"
+_PAGE = 500
+_TIMEOUT = 10.0  # seconds; kubernetes.aio's own default is 300
+_LIST_STARTS = 3
+_EVENT_MESSAGE_LIMIT = 1024  # the API server refuses longer ones
+_NAME_LIMIT = 253
+
+
+class KubeClient:
+    """FractalContainers, their Events and the cluster's uid; satisfies the operator's port Kube.
+
+    Every method raises only :mod:`fractal_models.errors`. Use one per event loop; ``close`` it.
+    """
+
+    def __init__(
+        self,
+        api: ApiClient,
+        *,
+        namespaces: Sequence[str] = (),
+        observe: Observe = lambda verb, resource, code: None,
+    ) -> None:
+        self._api = api
+        self._custom = CustomObjectsApi(api)
+        self._core = CoreV1Api(api)
+        self._namespaces = tuple(namespaces)
+        self._observe = observe
+
+    @classmethod
+    async def connect(
+        cls,
+        *,
+        kubeconfig: str | Path | None = None,
+        context: str | None = None,
+        namespaces: Sequence[str] = (),
+        observe: Observe = lambda verb, resource, code: None,
+    ) -> Self:
+        """Return a client; nothing is sent yet.
+
+        Credentials come from ``kubeconfig`` or KUBECONFIG, else from the pod's service account,
+        else from ``~/.kube/config``. ``namespaces`` limits ``list``; empty means all. Raises
+        ``Rejected`` when there are no usable credentials.
+        """
+        configuration = Configuration()
+        path = str(kubeconfig or os.environ.get("KUBECONFIG") or "")
+        in_cluster = not path and not context and "KUBERNETES_SERVICE_HOST" in os.environ
+        try:
+            if in_cluster:
+                config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+            else:
+                await config.load_kube_config(  # type: ignore[no-untyped-call]
+                    config_file=path or None,
+                    context=context,
+                    client_configuration=configuration,
+                    persist_config=False,
+                )
+        except (config.ConfigException, OSError) as error:
+            raise Rejected(f"no usable Kubernetes credentials: {error}") from error
+        return cls(ApiClient(configuration), namespaces=namespaces, observe=observe)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, key: ObjectKey) -> Mapping[str, Any] | None:
+        """Return the object, or None when there is none of that name."""
+        request = self._custom.get_namespaced_custom_object(
+            GROUP, VERSION, key.namespace, PLURAL, key.name, _request_timeout=_TIMEOUT
+        )
+        try:
+            found: Mapping[str, Any] = await self._call("get", PLURAL, str(key), request)
+        except Gone:
+            return None
+        return found
+
+    async def list(self) -> Sequence[Mapping[str, Any]]:
+        """Return every object of the watched namespaces, read in pages of 500."""
+        found: list[Mapping[str, Any]] = []
+        for namespace in self._namespaces or ("",):
+            found += await self._list(namespace)
+        return found
+
+    async def set_finalizers(
+        self, body: Mapping[str, Any], finalizers: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """Replace all finalizers and return the object as it then stands."""
+        meta = body["metadata"]
+        request = self._custom.patch_namespaced_custom_object(
+            GROUP,
+            VERSION,
+            meta["namespace"],
+            PLURAL,
+            meta["name"],
+            {"metadata": {**_fence(meta), "finalizers": list(finalizers)}},
+            _content_type=_MERGE_PATCH,
+            _request_timeout=_TIMEOUT,
+        )
+        after: Mapping[str, Any] = await self._call("patch", PLURAL, _name(body), request)
+        return after
+
+    async def write_status(
+        self, body: Mapping[str, Any], status: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Make ``status`` the whole status and return the object as it then stands.
+
+        Only the difference to ``body["status"]`` is sent; nothing at all when there is none, and
+        ``body`` is returned. ``status`` holds no nulls.
+        """
+        patch = merge_diff(body.get("status") or {}, status)
+        if not patch:
+            return body
+        meta = body["metadata"]
+        request = self._custom.patch_namespaced_custom_object_status(
+            GROUP,
+            VERSION,
+            meta["namespace"],
+            PLURAL,
+            meta["name"],
+            {"metadata": _fence(meta), "status": patch},
+            _content_type=_MERGE_PATCH,
+            _request_timeout=_TIMEOUT,
+        )
+        after: Mapping[str, Any] = await self._call(
+            "patch", f"{PLURAL}/status", _name(body), request
+        )
+        return after
+
+    async def post_event(self, body: Mapping[str, Any], event: KubeEvent) -> None:
+        """Post ``event`` about ``body``; posting the same name_suffix again changes nothing."""
+        request = self._core.create_namespaced_event(
+            body["metadata"]["namespace"],
+            event_of(body, event, datetime.now(UTC)),
+            _request_timeout=_TIMEOUT,
+        )
+        try:
+            await self._call("create", "events", _name(body), request)
+        except Conflict:
+            return  # AlreadyExists: the name says what happened, so it was told before
+
+    async def server_uid(self) -> str | None:
+        """Return the uid of the namespace kube-system, which names the Kubernetes cluster for life.
+
+        None when it cannot be read (no permission, no such namespace, no answer).
+        """
+        request = self._core.read_namespace("kube-system", _request_timeout=_TIMEOUT)
+        try:
+            namespace = await self._call("get", "namespaces", "kube-system", request)
+        except FractalError:
+            return None
+        return str(namespace.metadata.uid) if namespace.metadata.uid else None
+
+    async def _list(self, namespace: str) -> Sequence[Mapping[str, Any]]:
+        # 410: the continue token expired (5 to 15 minutes, or a compaction); begin again.
+        for _ in range(_LIST_STARTS):
+            try:
+                return await self._pages(namespace)
+            except _Expired:
+                continue
+        raise Unavailable(f"list {PLURAL}: the continue token expired {_LIST_STARTS} times")
+
+    async def _pages(self, namespace: str) -> Sequence[Mapping[str, Any]]:
+        fetch = (
+            partial(self._custom.list_namespaced_custom_object, GROUP, VERSION, namespace, PLURAL)
+            if namespace
+            else partial(self._custom.list_cluster_custom_object, GROUP, VERSION, PLURAL)
+        )
+        where = namespace or "in all namespaces"
+        found: list[Mapping[str, Any]] = []
+        token = None
+        while True:
+            request = fetch(limit=_PAGE, _continue=token, _request_timeout=_TIMEOUT)
+            page = await self._call("list", PLURAL, where, request)
+            found += page["items"]
+            token = page["metadata"].get("continue") or None
+            if token is None:
+                return found
+
+    async def _call(self, verb: str, resource: str, name: str, request: Awaitable[Any]) -> Any:
+        what, write = f"{verb} {resource} {name}", verb in {"patch", "create"}
+        try:
+            answer = await request
+        except ApiException as error:
+            self._observe(verb, resource, str(error.status))
+            if verb == "list" and error.status == 410:
+                raise _Expired from error
+            raise from_answer(error, what, write=write) from error
+        except TransportError as error:
+            self._observe(verb, resource, "error")
+            raise from_transport(error, what, write=write) from error
+        self._observe(verb, resource, "201" if verb == "create" else "200")
+        return answer
+
+
+class _Expired(Exception):
+    """A list's continue token is too old."""
+
+
+def event_of(body: Mapping[str, Any], event: KubeEvent, now: datetime) -> CoreV1Event:
+    """Return the core/v1 Event to post: its name is ``<object name, cut>.<name_suffix>``."""
+    meta = body["metadata"]
+    at = now.replace(microsecond=0)  # metav1.Time holds whole seconds
+    room = _NAME_LIMIT - len(event.name_suffix) - 1
+    message = event.message
+    if len(message) > _EVENT_MESSAGE_LIMIT:
+        message = message[: _EVENT_MESSAGE_LIMIT - 1] + "…"
+    return CoreV1Event.model_validate(
+        {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "namespace": meta["namespace"],
+                "name": f"{meta['name'][:room].rstrip('-.')}.{event.name_suffix}",
+            },
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "namespace": meta["namespace"],
+                "name": meta["name"],
+                "uid": meta["uid"],
+                "resourceVersion": meta["resourceVersion"],
+            },
+            "type": event.type,
+            "reason": event.reason,
+            "message": message,
+            "source": {"component": _COMPONENT},
+            "reportingComponent": _COMPONENT,
+            "firstTimestamp": at,
+            "lastTimestamp": at,
+            "count": 1,
+        }
+    )
+
+
+def _fence(meta: Mapping[str, Any]) -> dict[str, Any]:
+    return {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+
+
+def _name(body: Mapping[str, Any]) -> str:
+    return f"{body['metadata']['namespace']}/{body['metadata']['name']}"
