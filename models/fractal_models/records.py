@@ -82,3 +82,11 @@ class HistoryRecord:
 
 
 Record = ContainerRecord | AppStateRecord | HistoryRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that Postgres will never take as it is, and Postgres's reason in plain words."""
+
+    record: Record
+    reason: str

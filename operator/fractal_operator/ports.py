@@ -20,7 +20,7 @@ from fractal_models.observed import (
     TaskArn,
     TaskDefinition,
 )
-from fractal_models.records import Record
+from fractal_models.records import Record, Refused
 
 __all__ = ["Clock", "Ecs", "Kube", "KubeEvent", "Ledger", "ObjectKey"]
 
@@ -82,13 +82,26 @@ class Ecs(Protocol):
 
 
 class Ledger(Protocol):
-    """Postgres, as a mirror. ``write`` is one transaction: all of the batch or none of it."""
+    """Postgres, as a mirror. Every method is one transaction and may be repeated harmlessly."""
 
-    async def write(self, batch: Sequence[Record]) -> None: ...
+    async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
+        """Write a batch; a record never overwrites a newer one.
 
-    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None: ...
+        Returns the records that Postgres refuses for good; the others are written all the same.
+        """
+        ...
 
-    async def live_uids(self) -> Sequence[str]: ...
+    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
+        """Note that these tasks were seen, unchanged, at ``observed_at``."""
+        ...
+
+    async def live_uids(self) -> Sequence[str]:
+        """Return the uids of the objects whose rows are not closed."""
+        ...
+
+    async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
+        """Close the rows of objects that are gone without a last record; returns how many."""
+        ...
 
 
 class Clock(Protocol):
