@@ -1,8 +1,10 @@
 """The operator's reads and writes of the Kubernetes API, over kubernetes.aio.
 
 Every write of an object is a merge patch that carries the uid and resourceVersion of the body it
-was decided on. The server refuses it with 409 when either has moved on, which is the fence against
-a second operator and against a namesake.
+was decided on. The server refuses it with 409 when the resourceVersion has moved on, which is the
+fence against a second operator; and against a namesake, because versions are never used twice. The
+uid is a second lock on that door: the main resource checks it, while the status subresource of real
+servers (seen with 1.20 and 1.36) takes nothing of ``metadata`` but the resourceVersion.
 """
 
 import os
