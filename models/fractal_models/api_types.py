@@ -1,0 +1,125 @@
+"""What the models of FractalContainer are made of: base class, rules, and the kinds of fields.
+
+A cross-field rule is written once, as a :class:`Rule`: pydantic checks its predicate, the API
+server its CEL expression (Kubernetes >= 1.25), and both show the same message.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+FieldInfo = Any
+"""What pydantic's ``Field`` returns; pydantic itself annotates it as Any."""
+
+NO_CONTROL = r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$"
+"""No control, bidirectional-override or line-breaking characters: safe to print in a column."""
+NO_NUL = r"^[^\x00]*$"
+"""Any text that a process environment, a JSON document and PostgreSQL can all hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One cross-field rule: ``message`` is shown when ``cel`` or ``holds`` is false.
+
+    ``cel`` sees the model's JSON object as ``self``; ``holds`` gets the pydantic model. Both must
+    agree: tests/e2e/test_admission.py compares them over a table.
+    """
+
+    message: str
+    cel: str
+    holds: Callable[[Any], bool]
+
+
+class ApiModel(BaseModel):
+    """A frozen JSON object of the API: camelCase names outside, ``null`` the same as absent.
+
+    The API server drops nulls of fields that are not nullable before it validates; so do we.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        hide_input_in_errors=True,
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            return {key: value for key, value in data.items() if value is not None}
+        return data
+
+    @model_validator(mode="after")
+    def _keep_the_rules(self) -> Self:
+        broken = [rule.message for rule in self.RULES if not rule.holds(self)]
+        if broken:
+            raise ValueError("; ".join(broken))
+        return self
+
+
+class SpecModel(ApiModel):
+    """A part of the spec: unknown fields are refused (the API server prunes them)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class StatusModel(ApiModel):
+    """A part of the status: unknown fields are ignored, since users can edit status."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _described(prefix: str, text: str, **constraints: Any) -> FieldInfo:
+    return Field(description=f"{prefix}: {text}", **constraints)
+
+
+replaces = partial(_described, "Replaces the task")
+"""A field whose change means another task. ``replaces(text, **constraints of pydantic.Field)``."""
+next_launch = partial(_described, "Next launch")
+"""A field whose change counts when the next task is launched, for whatever reason."""
+in_place = partial(_described, "In place")
+"""A field whose change takes effect without touching the running task."""
+
+
+T = TypeVar("T")
+
+
+def unique_by(*names: str) -> AfterValidator:
+    """A validator for a list-map: no two items agree in all the attributes ``names``."""
+
+    def check(items: tuple[T, ...]) -> tuple[T, ...]:
+        _refuse_duplicates(tuple(getattr(item, name) for name in names) for item in items)
+        return items
+
+    return AfterValidator(check)
+
+
+def _refuse_duplicates(keys: Iterable[tuple[Any, ...]]) -> None:
+    seen: set[tuple[Any, ...]] = set()
+    for key in keys:
+        if key in seen:
+            raise ValueError("Duplicate value: " + ", ".join(str(part) for part in key))
+        seen.add(key)
+
+
+def unique(items: tuple[str, ...]) -> tuple[str, ...]:
+    """A validator for a list that is a set: no item stands twice."""
+    _refuse_duplicates((item,) for item in items)
+    return items
+
+
+def list_map(*keys: str) -> dict[str, Any]:
+    """Schema extras of a list whose items are told apart by ``keys`` (JSON names)."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+LIST_SET: dict[str, Any] = {"x-kubernetes-list-type": "set"}
+LIST_ATOMIC: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}

@@ -1,0 +1,359 @@
+"""The spec of a FractalContainer, fractal.co/v1alpha1: what a user asks for.
+
+Defaults stand here only where a task's meaning depends on them; what an installation chooses
+(region, cluster, network, roles) is settings, applied at each launch.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, ValidationError
+
+from fractal_models.api_types import (
+    LIST_ATOMIC,
+    LIST_SET,
+    NO_CONTROL,
+    NO_NUL,
+    Rule,
+    SpecModel,
+    in_place,
+    list_map,
+    next_launch,
+    replaces,
+    unique,
+    unique_by,
+)
+from fractal_models.spec_rules import PLACEMENT_RULES, SPEC_RULES, fargate
+from fractal_models.template import EnvVar, Template
+
+REGION = r"^([a-z]{2,8}(-[a-z]+)+-[0-9]+)?$"
+CLUSTER = r"^((arn:aws[a-z-]*:ecs:[a-z0-9-]+:[0-9]{12}:cluster/)?[A-Za-z0-9_-]{1,255})?$"
+TASK_DEFINITION = (
+    r"^(arn:aws[a-z-]*:ecs:[a-z0-9-]+:[0-9]{12}:task-definition/)?"
+    r"[A-Za-z0-9_-]{1,255}(:[0-9]{1,9})?$"
+)
+URL = r"^(https?://)?[^\x00-\x20\x7f/@]+(/[^\x00-\x20\x7f]*)?$"
+TAG_VALUE = r"^[\p{L}\p{Z}\p{N}_.:/=+@-]*$"
+
+
+class LaunchType(StrEnum):
+    """ECS's launch types; MANAGED_INSTANCES is reached by capacityProvider only."""
+
+    EC2 = "EC2"
+    FARGATE = "FARGATE"
+    EXTERNAL = "EXTERNAL"
+
+
+class AssignPublicIp(StrEnum):
+    """Whether a task of network mode awsvpc gets a public address."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+
+
+class OperatingMode(StrEnum):
+    """Whether there should be a task."""
+
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+
+
+class RestartPolicy(StrEnum):
+    """Which ends of a task are followed by another one."""
+
+    ALWAYS = "Always"
+    ON_FAILURE = "OnFailure"
+    NEVER = "Never"
+
+
+class UpdateStrategy(StrEnum):
+    """How a change that replaces the task is carried out."""
+
+    RECREATE = "Recreate"
+
+
+class DeletionPolicy(StrEnum):
+    """What happens to the task when the object is deleted."""
+
+    DELETE = "Delete"
+    RETAIN = "Retain"
+
+
+class Placement(SpecModel):
+    """One rung of the placement ladder."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = PLACEMENT_RULES
+
+    capacity_provider: Annotated[
+        str,
+        next_launch(
+            "name of a capacity provider of the cluster, FARGATE or FARGATE_SPOT, at most 255 "
+            "characters. Either this or launchType.",
+            max_length=255,
+            pattern=r"^[A-Za-z0-9_-]*$",
+        ),
+    ] = ""
+    launch_type: Annotated[
+        LaunchType | None,
+        next_launch(
+            "EC2, FARGATE or EXTERNAL; Managed Instances go by capacityProvider. Either this or "
+            "capacityProvider."
+        ),
+    ] = None
+    wait_seconds: Annotated[
+        StrictInt | None,
+        next_launch(
+            "seconds on this rung, waiting for capacity included, 1 to 86400; then the next rung. "
+            "Empty: timeouts.provisioningSeconds.",
+            ge=1,
+            le=86400,
+        ),
+    ] = None
+
+
+class Network(SpecModel):
+    """The network of a task of mode awsvpc (Fargate always is)."""
+
+    subnets: Annotated[
+        tuple[Annotated[str, Field(max_length=64, pattern=r"^subnet-[0-9a-z]+$")], ...],
+        AfterValidator(unique),
+        replaces(
+            "ids of subnets of one VPC, at most 16; several zones help when one has no capacity. "
+            "Empty: the operator's setting.",
+            max_length=16,
+            json_schema_extra=LIST_SET,
+        ),
+    ] = ()
+    security_groups: Annotated[
+        tuple[Annotated[str, Field(max_length=64, pattern=r"^sg-[0-9a-z]+$")], ...],
+        AfterValidator(unique),
+        replaces(
+            "ids of security groups, at most 5. Empty: the operator's setting.",
+            max_length=5,
+            json_schema_extra=LIST_SET,
+        ),
+    ] = ()
+    assign_public_ip: Annotated[
+        AssignPublicIp | None,
+        replaces("Enabled or Disabled, Fargate only. Empty: the operator's setting."),
+    ] = None
+
+
+class Timeouts(SpecModel):
+    """How long things may take."""
+
+    provisioning_seconds: Annotated[
+        StrictInt,
+        in_place(
+            "seconds in ECS's state PROVISIONING, 1 to 86400; then the task is stopped and the "
+            "next rung tried.",
+            ge=1,
+            le=86400,
+        ),
+    ] = 1800
+    start_seconds: Annotated[
+        StrictInt,
+        in_place(
+            "seconds from ECS's state PENDING to RUNNING, 1 to 86400; then the task is stopped "
+            "and launched again.",
+            ge=1,
+            le=86400,
+        ),
+    ] = 600
+    lifetime_seconds: Annotated[
+        StrictInt | None,
+        in_place(
+            "seconds a task may run, 1 to 31536000; then it ends as Expired and is not launched "
+            "again. Empty: for ever.",
+            ge=1,
+            le=31536000,
+        ),
+    ] = None
+    ttl_seconds_after_finished: Annotated[
+        StrictInt | None,
+        in_place(
+            "seconds after the end (Succeeded, Failed) until the object is deleted, 0 to 31536000. "
+            "Empty: it is kept.",
+            ge=0,
+            le=31536000,
+        ),
+    ] = None
+
+
+class Spec(SpecModel):
+    """What a user asks for: exactly one ECS task, from taskDefinition or template."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = SPEC_RULES
+
+    user: Annotated[
+        str,
+        next_launch(
+            "whom the container is for, for example an e-mail address, at most 250 characters; "
+            "empty: unassigned.",
+            max_length=250,
+            pattern=NO_CONTROL,
+        ),
+    ] = ""
+    region: Annotated[
+        str,
+        replaces(
+            "AWS region such as us-east-1, at most 32 characters; empty: the operator's setting.",
+            max_length=32,
+            pattern=REGION,
+        ),
+    ] = ""
+    cluster: Annotated[
+        str,
+        replaces(
+            "name or ARN of the ECS cluster, at most 350 characters; empty: the setting.",
+            max_length=350,
+            pattern=CLUSTER,
+        ),
+    ] = ""
+    task_definition: Annotated[
+        str,
+        replaces(
+            "family, family:revision or ARN of a task definition that exists, at most 350 "
+            "characters. Without a revision each launch takes the newest. Either this or template.",
+            min_length=1,
+            max_length=350,
+            pattern=TASK_DEFINITION,
+        ),
+    ] = ""
+    template: Annotated[
+        Template | None,
+        replaces("the container, described in place. Either this or taskDefinition."),
+    ] = None
+    container_name: Annotated[
+        str,
+        replaces(
+            "the main container of taskDefinition, at most 255 letters, digits, hyphens and "
+            "underscores: overrides, health and exit code are its. Empty: the only essential one.",
+            max_length=255,
+            pattern=r"^[A-Za-z0-9_-]*$",
+        ),
+    ] = ""
+    placement: Annotated[
+        tuple[Placement, ...],
+        next_launch(
+            "ladder of at most 10 rungs, tried in order when capacity is lacking. Empty: the "
+            "operator's setting, else the cluster's default strategy.",
+            max_length=10,
+            json_schema_extra=LIST_ATOMIC,
+        ),
+    ] = ()
+    network: Annotated[
+        Network | None,
+        replaces("subnets and security groups, for network mode awsvpc. Empty: the setting."),
+    ] = None
+    environment: Annotated[
+        tuple[EnvVar, ...],
+        unique_by("name"),
+        replaces(
+            "environment variables of the main container, at most 100, over those of the task "
+            "definition; anyone who may describe the task can read them. All overrides together "
+            "must fit into 8192 characters of JSON.",
+            max_length=100,
+            json_schema_extra=list_map("name"),
+        ),
+    ] = ()
+    command: Annotated[
+        tuple[Annotated[str, Field(max_length=8192, pattern=NO_NUL)], ...],
+        replaces(
+            "arguments that replace those of the task definition, at most 100; anyone who may "
+            "describe the task can read them.",
+            max_length=100,
+            json_schema_extra=LIST_ATOMIC,
+        ),
+    ] = ()
+    dpi: Annotated[
+        StrictInt | None,
+        replaces(
+            "dots per inch of the user's screen, 1 to 1000, passed as FRACTAL_DPI.", ge=1, le=1000
+        ),
+    ] = None
+    webserver_url: Annotated[
+        str,
+        replaces(
+            "host or URL that the container reports to, at most 2048 characters, without "
+            "credentials; passed as WEBSERVER_URL.",
+            min_length=1,
+            max_length=2048,
+            pattern=URL,
+        ),
+    ] = ""
+    tags: Annotated[
+        Mapping[
+            Annotated[str, Field(min_length=1, max_length=128)],
+            Annotated[str, Field(max_length=256, pattern=TAG_VALUE)],
+        ],
+        next_launch(
+            "AWS tags of the task, at most 40; keys of 1 to 128 and values of at most 256 letters, "
+            "digits, spaces and _.:/=+@-; keys must not start with aws: or fractal.co/.",
+            max_length=40,
+        ),
+    ] = Field(default_factory=dict)
+    enable_execute_command: Annotated[
+        StrictBool, next_launch("whether `aws ecs execute-command` may enter the task; default no.")
+    ] = False
+    operating_mode: Annotated[
+        OperatingMode, in_place("Running (default), or Suspended: the task is stopped and kept so.")
+    ] = OperatingMode.RUNNING
+    restart_policy: Annotated[
+        RestartPolicy,
+        in_place(
+            "Always (default): after any end; OnFailure: after a non-zero exit code of the main "
+            "container, or when it never started; Never: only failed launches are tried again."
+        ),
+    ] = RestartPolicy.ALWAYS
+    backoff_limit: Annotated[
+        StrictInt,
+        in_place(
+            "restarts in a row before the object is Failed, 0 to 1000; ends for want of capacity "
+            "or of infrastructure do not count, and 10 minutes of Running reset the count.",
+            ge=0,
+            le=1000,
+        ),
+    ] = 6
+    update_strategy: Annotated[
+        UpdateStrategy,
+        in_place("Recreate (default): the old task has stopped before the new one is launched."),
+    ] = UpdateStrategy.RECREATE
+    timeouts: Annotated[Timeouts, in_place("how long things may take, in seconds.")] = Timeouts()
+    deletion_policy: Annotated[
+        DeletionPolicy,
+        in_place("Delete (default): stops the task with the object; Retain: lets it run on."),
+    ] = DeletionPolicy.DELETE
+
+    @property
+    def needs_fargate(self) -> bool:
+        """Whether the spec itself asks for Fargate: by requiresCompatibilities or by a rung."""
+        return fargate(self)
+
+
+class InvalidSpec(ValueError):
+    """A spec that breaks the schema or a rule; ``errors`` say where and why, values left out."""
+
+    def __init__(self, errors: tuple[str, ...]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
+
+
+def parse_spec(obj: Any) -> Spec:
+    """The spec from the JSON value under ``spec``.
+
+    Raises InvalidSpec, whose messages look like ``spec.template.cpuUnits: Field required``.
+    """
+    try:
+        return Spec.model_validate(obj, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise InvalidSpec(tuple(_readable(dict(e)) for e in error.errors())) from None
+
+
+def _readable(error: Mapping[str, Any]) -> str:
+    path = "spec"
+    for step in error["loc"]:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    message = "unknown field" if error["type"] == "extra_forbidden" else error["msg"]
+    return f"{path}: {message.removeprefix('Value error, ')}"
