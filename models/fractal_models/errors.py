@@ -4,11 +4,12 @@
     ├── Conflict         somebody else wrote first: read again, decide again
     ├── Gone             the object or resource does not exist (any more)
     ├── Throttled        refused for its rate; it was not executed
+    │   └── QuotaReached     the account or cluster is full: waiting seconds does not help
     ├── Unavailable      the other side is down or unreachable; it was not executed
     ├── Rejected         understood and refused; asking again unchanged is useless
     │   ├── AccessDenied     credentials or policy do not allow it
     │   └── TokenConflict    a client token is already bound to another request body
-    └── OutcomeUnknown   the request may have been executed: the reliability crux, so a type of its own
+    └── OutcomeUnknown   the request may have been executed: the crux of reliability, hence a type
 
 Adapters translate at the edge and chain the original with ``from``. Messages say what failed, on
 which object, why. They never hold credentials or request bodies.
@@ -29,6 +30,13 @@ class Gone(FractalError):
 
 class Throttled(FractalError):
     """Refused because of a rate limit or quota of calls; it was not executed."""
+
+
+class QuotaReached(Throttled):
+    """Refused because the account or cluster already holds as many tasks, vCPUs, … as it may.
+
+    Not executed, and nothing to do with the rate of calls: launches there should pause for minutes.
+    """
 
 
 class Unavailable(FractalError):
