@@ -43,17 +43,8 @@ from fractal_models.template import (
     Template,
 )
 
-GROUP = "fractal.co"
-VERSION = "v1alpha1"
-KIND = "FractalContainer"
-PLURAL = "fractalcontainers"
-
 __all__ = [
-    "GROUP",
-    "KIND",
-    "PLURAL",
     "TEMPLATE_CONTAINER",
-    "VERSION",
     "AssignPublicIp",
     "Attempt",
     "Compatibility",

@@ -90,8 +90,9 @@ class Placement(SpecModel):
         next_launch(
             "name of a capacity provider of the cluster, FARGATE or FARGATE_SPOT, at most 255 "
             "characters. Either this or launchType.",
+            min_length=1,
             max_length=255,
-            pattern=r"^[A-Za-z0-9_-]*$",
+            pattern=r"^[A-Za-z0-9_-]+$",
         ),
     ] = ""
     launch_type: Annotated[

@@ -87,7 +87,7 @@ def _compatible(spec: Any) -> bool:
 PLACEMENT_RULES = (
     Rule(
         "exactly one of capacityProvider and launchType must be set",
-        "(has(self.capacityProvider) && self.capacityProvider != '') != has(self.launchType)",
+        "has(self.capacityProvider) != has(self.launchType)",
         lambda rung: bool(rung.capacity_provider) != (rung.launch_type is not None),
     ),
 )
