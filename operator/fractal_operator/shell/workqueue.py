@@ -1,0 +1,157 @@
+"""The work queue: which object to look at next. A data structure without tasks, locks or sleeps.
+
+Theory of operation. A key means "look at this object"; why is of no interest, so a key waits at
+most once, at the earliest time it was added for. ``take`` hands a key to one worker until ``done``;
+a key added meanwhile is remembered, once, and waits again after ``done``. So nothing is lost, and
+no key is worked on twice at the same time. A key is in exactly one of these places:
+
+    delayed ──its time comes──> ready ──take──> working ──done──> nowhere, or as added meanwhile
+
+Keys come out in the order in which they became ready; one given back goes to the end, so that a
+busy key starves nobody. Delayed keys stand in a heap whose entries are dropped lazily: an entry
+counts only while ``_delayed`` still holds it.
+"""
+
+import heapq
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+from fractal_operator.core.backoff import delay
+
+Key = TypeVar("Key", bound=Hashable)
+
+_HEAP_SLACK = 64
+
+
+def _unobserved(seconds: float) -> None:
+    """Measure nothing."""
+
+
+class WorkQueue(Generic[Key]):
+    """A keyed, coalescing queue with times and back-off, for one thread. All operations: O(log n).
+
+    ``monotonic`` tells the time in seconds. ``on_wait`` gets how long a taken key had been ready,
+    ``on_work`` how long it then was worked on. ``adds`` counts every add, ``retries`` every retry.
+    """
+
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        *,
+        on_wait: Callable[[float], None] = _unobserved,
+        on_work: Callable[[float], None] = _unobserved,
+    ) -> None:
+        self.adds = 0
+        self.retries = 0
+        self._monotonic = monotonic
+        self._on_wait = on_wait
+        self._on_work = on_work
+        self._ready: OrderedDict[Key, float] = OrderedDict()
+        self._delayed: dict[Key, tuple[float, int]] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._order = itertools.count()
+        self._working: dict[Key, float] = {}
+        self._meanwhile: dict[Key, float] = {}
+        self._failures: dict[Key, int] = {}
+
+    def add(self, key: Key) -> None:
+        """Make ``key`` ready now."""
+        self.add_after(key, 0.0)
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Make ``key`` ready in ``seconds``, or when it already would be, if that is earlier."""
+        self.adds += 1
+        now = self._promote()
+        self._place(key, now + max(seconds, 0.0), now)
+
+    def retry(self, key: Key) -> float:
+        """Count a failure of ``key``, add it for after its back-off, and return that in seconds."""
+        failures = self._failures.get(key, 0) + 1
+        self._failures[key] = failures
+        self.retries += 1
+        seconds = delay(failures, key, failures).total_seconds()
+        self.add_after(key, seconds)
+        return seconds
+
+    def forget(self, key: Key) -> None:
+        """Count the failures of ``key`` from zero again."""
+        self._failures.pop(key, None)
+
+    def failures(self, key: Key) -> int:
+        """Return how often ``key`` was retried since it was last forgotten."""
+        return self._failures.get(key, 0)
+
+    def take(self) -> Key | None:
+        """Hand out the key that has been ready for longest, or None. Call ``done`` afterwards."""
+        now = self._promote()
+        if not self._ready:
+            return None
+        key, since = self._ready.popitem(last=False)
+        self._working[key] = now
+        self._on_wait(now - since)
+        return key
+
+    def done(self, key: Key) -> None:
+        """Give ``key`` back; KeyError when it is not being worked on."""
+        now = self._promote()
+        self._on_work(now - self._working.pop(key))
+        due = self._meanwhile.pop(key, None)
+        if due is not None:
+            self._place(key, due, now)
+
+    def next_deadline(self) -> float | None:
+        """Return the monotonic time from which ``take`` has a key; None: not before another add."""
+        now = self._promote()
+        if self._ready:
+            return now
+        return self._heap[0][0] if self._delayed else None
+
+    def depth(self) -> int:
+        """Return how many keys are ready and not taken."""
+        self._promote()
+        return len(self._ready)
+
+    def oldest_wait(self) -> float:
+        """Return for how many seconds the next key has been ready; 0.0 when none is."""
+        now = self._promote()
+        return now - next(iter(self._ready.values()), now)
+
+    def working_seconds(self) -> list[float]:
+        """Return for how many seconds each key handed out has been worked on."""
+        now = self._monotonic()
+        return [now - since for since in self._working.values()]
+
+    def _place(self, key: Key, due: float, now: float) -> None:
+        if key in self._working:
+            self._meanwhile[key] = min(due, self._meanwhile.get(key, due))
+        elif key in self._ready:
+            return
+        elif due <= now:
+            self._delayed.pop(key, None)
+            self._ready[key] = now
+        elif key not in self._delayed or due < self._delayed[key][0]:
+            self._delay(key, due)
+
+    def _delay(self, key: Key, due: float) -> None:
+        order = next(self._order)
+        self._delayed[key] = (due, order)
+        heapq.heappush(self._heap, (due, order, key))
+        if len(self._heap) > 2 * len(self._delayed) + _HEAP_SLACK:
+            self._heap = [(*entry, each) for each, entry in self._delayed.items()]
+            heapq.heapify(self._heap)
+
+    def _promote(self) -> float:
+        """Move what has become due from delayed to ready, drop stale entries on top; return now."""
+        now = self._monotonic()
+        while self._heap:
+            due, order, key = self._heap[0]
+            current = self._delayed.get(key) == (due, order)
+            if current and due > now:
+                break
+            heapq.heappop(self._heap)
+            if current:
+                del self._delayed[key]
+                self._ready[key] = due
+        return now

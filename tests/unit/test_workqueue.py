@@ -1,0 +1,230 @@
+"""The work queue, by example and against a model that keeps everything in one plain dict."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from fractal_operator.shell.workqueue import WorkQueue
+
+
+@dataclass
+class Time:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def queue(time: Time) -> WorkQueue[str]:
+    return WorkQueue(time)
+
+
+def test_duplicates_coalesce_and_order_is_kept(queue: WorkQueue[str]) -> None:
+    for key in ["b", "a", "b", "a"]:
+        queue.add(key)
+    assert queue.depth() == 2
+    assert [queue.take(), queue.take(), queue.take()] == ["b", "a", None]
+    assert queue.adds == 4
+
+
+def test_a_key_is_with_one_worker_at_a_time_and_comes_back_once(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    assert queue.take() == "a"
+    queue.add("a")
+    queue.add("a")
+    assert queue.take() is None
+    queue.done("a")
+    assert queue.take() == "a"
+    queue.done("a")
+    assert queue.take() is None
+
+
+def test_the_earliest_time_wins(queue: WorkQueue[str], time: Time) -> None:
+    queue.add_after("a", 30)
+    queue.add_after("a", 10)
+    queue.add_after("a", 20)
+    assert queue.next_deadline() == 110.0
+    time.now = 109.9
+    assert queue.take() is None
+    time.now = 110.0
+    assert queue.take() == "a"
+    queue.done("a")
+    assert queue.next_deadline() is None
+
+
+def test_a_time_that_was_overtaken_is_forgotten(queue: WorkQueue[str], time: Time) -> None:
+    queue.add_after("a", 20)
+    queue.add("a")
+    queue.take()
+    queue.done("a")
+    queue.add_after("a", 50)
+    assert queue.next_deadline() == 150.0
+    time.now += 30
+    assert queue.take() is None
+
+
+def test_a_key_that_came_back_goes_to_the_end(queue: WorkQueue[str], time: Time) -> None:
+    queue.add("busy")
+    queue.take()
+    queue.add("busy")
+    time.now += 5
+    queue.add("other")
+    time.now += 5
+    queue.done("busy")
+    assert queue.oldest_wait() == 5.0
+    assert [queue.take(), queue.take()] == ["other", "busy"]
+
+
+def test_a_time_given_during_work_stands_after_it(queue: WorkQueue[str], time: Time) -> None:
+    queue.add("a")
+    queue.take()
+    queue.add_after("a", 30)
+    time.now += 5
+    queue.done("a")
+    assert queue.next_deadline() == 130.0
+    assert queue.take() is None
+
+
+def test_what_was_due_first_comes_first(queue: WorkQueue[str], time: Time) -> None:
+    queue.add_after("late", 2)
+    queue.add_after("early", 1)
+    time.now += 5
+    queue.add("now")
+    assert [queue.take(), queue.take(), queue.take()] == ["early", "late", "now"]
+
+
+def test_failures_back_off_up_to_a_cap_and_are_forgotten(queue: WorkQueue[str], time: Time) -> None:
+    waits = [queue.retry("a") for _ in range(12)]
+    assert waits[:4] == sorted(waits[:4])
+    assert max(waits) <= 300.0
+    assert min(waits) > 0
+    assert queue.failures("a") == queue.retries == 12
+    assert queue.next_deadline() == pytest.approx(time.now + min(waits))
+    queue.forget("a")
+    assert queue.failures("a") == 0
+    assert queue.retry("a") == waits[0]
+
+
+def test_two_keys_that_fail_together_do_not_come_back_together(queue: WorkQueue[str]) -> None:
+    assert len({queue.retry(f"key-{number}") for number in range(100)}) > 90
+
+
+def test_waits_and_work_are_measured(time: Time) -> None:
+    waits: list[float] = []
+    works: list[float] = []
+    queue: WorkQueue[str] = WorkQueue(time, on_wait=waits.append, on_work=works.append)
+    queue.add_after("a", 10)
+    time.now += 13
+    assert queue.oldest_wait() == 3.0
+    queue.take()
+    time.now += 2
+    assert queue.working_seconds() == [2.0]
+    queue.done("a")
+    assert (waits, works) == ([3.0], [2.0])
+    assert queue.working_seconds() == []
+    assert queue.oldest_wait() == 0.0
+
+
+def test_giving_back_what_was_not_taken_is_a_bug(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    with pytest.raises(KeyError):
+        queue.done("a")
+
+
+def test_a_time_moved_forward_for_ever_does_not_grow_the_heap(queue: WorkQueue[str]) -> None:
+    for number in range(10_000):
+        queue.add_after("a", 20_000.0 - number)
+    assert len(queue._heap) < 200
+
+
+KEYS = st.sampled_from("abc")
+
+
+@dataclass
+class Model:
+    """The queue's promise in the plainest words: when is each key due, and who works on what."""
+
+    due: dict[str, float] = field(default_factory=dict)
+    working: set[str] = field(default_factory=set)
+
+    def add(self, key: str, at: float) -> None:
+        self.due[key] = min(at, self.due.get(key, at))
+
+    def done(self, key: str, now: float) -> None:
+        self.working.discard(key)
+        if key in self.due:
+            self.due[key] = max(self.due[key], now)
+
+    def ready(self, now: float) -> set[str]:
+        return {key for key, at in self.due.items() if at <= now and key not in self.working}
+
+
+class QueueMachine(RuleBasedStateMachine):
+    @initialize()
+    def start(self) -> None:
+        self.time = Time()
+        self.queue: WorkQueue[str] = WorkQueue(self.time)
+        self.model = Model()
+        for key in "abc":
+            self.add(key)
+
+    @rule(key=KEYS)
+    def add(self, key: str) -> None:
+        self.queue.add(key)
+        self.model.add(key, self.time.now)
+
+    @rule(key=KEYS, seconds=st.integers(-1, 20))
+    def add_after(self, key: str, seconds: int) -> None:
+        self.queue.add_after(key, seconds)
+        self.model.add(key, self.time.now + max(seconds, 0))
+
+    @rule(key=KEYS)
+    def retry(self, key: str) -> None:
+        self.model.add(key, self.time.now + self.queue.retry(key))
+
+    @rule(seconds=st.integers(1, 12))
+    def wait(self, seconds: int) -> None:
+        self.time.now += seconds
+
+    @rule()
+    def take(self) -> None:
+        ready = self.model.ready(self.time.now)
+        key = self.queue.take()
+        if key is None:
+            assert not ready
+            return
+        assert key in ready
+        assert self.model.due[key] == min(self.model.due[each] for each in ready)
+        del self.model.due[key]
+        self.model.working.add(key)
+
+    @precondition(lambda self: self.model.working)
+    @rule(data=st.data())
+    def done(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.model.working)))
+        self.queue.done(key)
+        self.model.done(key, self.time.now)
+
+    @invariant()
+    def says_when_and_how_many(self) -> None:
+        now = self.time.now
+        ready = self.model.ready(now)
+        later = [at for key, at in self.model.due.items() if key not in self.model.working]
+        assert self.queue.depth() == len(ready)
+        assert self.queue.next_deadline() == (now if ready else min(later, default=None))
+        oldest = min((self.model.due[key] for key in ready), default=now)
+        assert self.queue.oldest_wait() == now - oldest
+        assert len(self.queue.working_seconds()) == len(self.model.working)
+
+
+TestQueue = QueueMachine.TestCase
+TestQueue.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
