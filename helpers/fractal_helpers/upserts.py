@@ -1,0 +1,124 @@
+"""Records as rows: one multi-row INSERT … ON CONFLICT a table, in which nothing older ever wins.
+
+A row is the greatest of the records it was ever given, by rank. That makes writes safe in any
+order and any number: late replies, replays and two operators at once all end in the same row.
+
+    user_containers     (terminal, version, generation, observed_at)    terminal and deleted are
+    user_app_state      (deleted, generation, observed_at)              absorbing: things end once
+    container_history   appended once by key, never changed
+
+Between equal ranks the later write wins: the same observation, better understood.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, assert_never
+
+from sqlalchemy import ColumnElement, func, literal_column, tuple_
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.orm import Session
+
+from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Record
+from fractal_models.tables import Base, ContainerHistory, UserAppState, UserContainer
+from fractal_models.tables.hardware import TERMINAL_STATES
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """Return ``text`` with U+FFFD for NUL and lone surrogates, which PostgreSQL cannot hold."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record beside its table, its storable primary key and its storable values."""
+
+    record: Record
+    model: type[Base]
+    key: str
+    values: Mapping[str, Any]
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """What the statements below compare, for records of one batch."""
+        match self.record:
+            case ContainerRecord() as r:
+                return r.state in TERMINAL_STATES, r.version, r.generation, r.observed_at
+            case AppStateRecord() as r:
+                return r.deleted, r.generation, r.observed_at
+            case HistoryRecord():
+                return ()
+            case _:
+                assert_never(self.record)
+
+
+def coalesce(batch: Sequence[Record]) -> list[Row]:
+    """Return one row for each primary key, the greatest: ON CONFLICT cannot touch a row twice.
+
+    They are sorted, so that two writers lock rows in the same order and cannot deadlock.
+    """
+    rows: dict[tuple[str, str], Row] = {}
+    for row in map(_row, batch):
+        place = (row.model.__tablename__, row.key)
+        if row.rank >= rows.setdefault(place, row).rank:
+            rows[place] = row
+    return [rows[place] for place in sorted(rows)]
+
+
+def upsert(session: Session, rows: Sequence[Row]) -> None:
+    """Write coalesced rows, one statement a table."""
+    for model, statement in _STATEMENTS.items():
+        if values := [row.values for row in rows if row.model is model]:
+            # RETURNING is what makes SQLAlchemy send an ON CONFLICT as one multi-row statement (of
+            # up to 1000 rows) instead of a round trip a row; see its "insertmanyvalues".
+            session.connection().execute(statement.returning(literal_column("1")), values)
+
+
+def _row(record: Record) -> Row:
+    values = {
+        name: storable(value) if isinstance(value, str) else value
+        for name, value in asdict(record).items()
+    }
+    match record:
+        case ContainerRecord():
+            values["last_pinged"] = int(record.observed_at.timestamp())
+            return Row(record, UserContainer, values["container_id"], values)
+        case AppStateRecord():
+            return Row(record, UserAppState, values["task_id"], values)
+        case HistoryRecord():
+            return Row(record, ContainerHistory, values["key"], values)
+        case _:
+            assert_never(record)
+
+
+def _newest_wins(model: type[Base], rank: Callable[[Any], Any]) -> Insert:
+    """Return an upsert that overwrites a row unless the row's rank is the greater one."""
+    statement = insert(model)
+    new, table = statement.excluded, statement.table
+    keys = [column.key for column in table.primary_key]
+    values: dict[str, ColumnElement[Any]] = {
+        column.key: new[column.key] for column in table.c if column.key not in keys
+    }
+    if "last_pinged" in values:
+        # Touched on its own by sweeps that saw nothing else change.
+        values["last_pinged"] = func.greatest(table.c.last_pinged, new.last_pinged)
+    return statement.on_conflict_do_update(
+        index_elements=keys, set_=values, where=rank(new) >= rank(table.c)
+    )
+
+
+# Spelled out instead of bound: a parameter outside VALUES does not go with a multi-row statement.
+_TERMINAL: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in TERMINAL_STATES]
+
+_STATEMENTS: Mapping[type[Base], Insert] = {
+    UserContainer: _newest_wins(
+        UserContainer,
+        lambda c: tuple_(c.state.in_(_TERMINAL), c.version, c.generation, c.observed_at),
+    ),
+    UserAppState: _newest_wins(
+        UserAppState, lambda c: tuple_(c.deleted, c.generation, c.observed_at)
+    ),
+    ContainerHistory: insert(ContainerHistory).on_conflict_do_nothing(),
+}

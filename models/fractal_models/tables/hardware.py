@@ -1,0 +1,103 @@
+"""Schema ``hardware``: what runs, and what its users are told about it.
+
+The columns are the seed system's, without its foreign keys: ``user_id`` and ``task_definition``
+come from objects that anyone with access to the namespace may write, and a stranger's value must
+not make a row impossible. No column holds a secret.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import Index, Integer, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from fractal_models.tables.base import Base, one_of
+
+TERMINAL_STATES = ("STOPPED", "FAILED")
+CONTAINER_STATES = (
+    "CREATING",
+    "RUNNING_AVAILABLE",
+    "RUNNING_UNAVAILABLE",
+    "DELETING",
+    *TERMINAL_STATES,
+)
+APP_STATES = (
+    "PENDING",
+    "SPINNING_UP_NEW",
+    "WAITING_FOR_CLIENT_APP",
+    "READY",
+    "FAILURE",
+    "CANCELLED",
+)
+
+
+class UserContainer(Base):
+    """One ECS task. ``last_pinged`` is its last observation, in whole seconds since 1970.
+
+    ``version`` is ECS's ``Task.version``, ``task_version`` the task definition's revision.
+    """
+
+    __tablename__ = "user_containers"
+
+    container_id: Mapped[str] = mapped_column(primary_key=True)
+    uid: Mapped[str]
+    namespace: Mapped[str]
+    name: Mapped[str]
+    attempt: Mapped[int]
+    user_id: Mapped[str | None]
+    cluster: Mapped[str]
+    location: Mapped[str]
+    ip: Mapped[str]
+    state: Mapped[str]
+    port_32262: Mapped[int] = mapped_column(server_default=text("-1"))
+    port_32263: Mapped[int] = mapped_column(server_default=text("-1"))
+    port_32273: Mapped[int] = mapped_column(server_default=text("-1"))
+    dpi: Mapped[int | None] = mapped_column(Integer, server_default=text("96"))
+    task_definition: Mapped[str]
+    task_version: Mapped[int | None] = mapped_column(Integer)
+    version: Mapped[int]
+    generation: Mapped[int]
+    observed_at: Mapped[datetime]
+    last_pinged: Mapped[int | None]
+    created_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    stopped_at: Mapped[datetime | None]
+    stop_code: Mapped[str]
+    stopped_reason: Mapped[str]
+    exit_code: Mapped[int | None]
+
+    __table_args__ = (
+        one_of("state", CONTAINER_STATES),
+        Index("user_containers_user_id_idx", "user_id"),
+        Index("user_containers_state_idx", "state"),
+        Index("user_containers_observed_at_idx", "observed_at"),
+        Index("user_containers_uid_attempt_idx", "uid", "attempt"),
+        {"schema": "hardware"},
+    )
+
+
+class UserAppState(Base):
+    """One object, as its user sees it. ``task_id`` is the object's uid."""
+
+    __tablename__ = "user_app_state"
+
+    task_id: Mapped[str] = mapped_column(primary_key=True)
+    namespace: Mapped[str]
+    name: Mapped[str]
+    user_id: Mapped[str | None]
+    state: Mapped[str]
+    ip: Mapped[str]
+    port: Mapped[int]
+    generation: Mapped[int]
+    resource_version: Mapped[str]
+    observed_at: Mapped[datetime]
+    deleted: Mapped[bool] = mapped_column(server_default=text("false"))
+
+    __table_args__ = (
+        one_of("state", APP_STATES),
+        Index("user_app_state_user_id_idx", "user_id"),
+        Index("user_app_state_state_idx", "state"),
+        Index("user_app_state_observed_at_idx", "observed_at"),
+        # The auditor asks for the live ones, a small part of all that ever were.
+        Index("user_app_state_live_idx", "task_id", postgresql_where=text("NOT deleted")),
+        {"schema": "hardware"},
+    )
