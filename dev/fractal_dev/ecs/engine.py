@@ -1,0 +1,288 @@
+"""The task engine: keeps every task, moves it through its life as the clock passes.
+
+Nothing runs in the background. Whoever looks takes :attr:`TaskEngine.lock` and calls
+:meth:`TaskEngine.settle`, which makes everything happen that is due, in order and at its own time.
+"""
+
+import heapq
+import itertools
+import threading
+import uuid
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fractal_dev.ecs.account import Account
+from fractal_dev.ecs.clock import StandInClock
+from fractal_dev.ecs.plan import TaskPlan
+from fractal_dev.ecs.task import Container, Placement, Task
+
+RETENTION = 3600.0
+"""STOPPED tasks are shown "at least one hour" (ECS API, DescribeTasks); here exactly one."""
+PROVISIONING_LIMIT = 1800.0
+"""A task that a capacity provider finds no instance for gives up after about 30 minutes
+(PrefectHQ/prefect issue 22410)."""
+_PLACEMENT_RETRY = 1.0
+
+
+class TaskEngine:
+    """All tasks of one account. Hold :attr:`lock` around every use."""
+
+    def __init__(self, clock: StandInClock, account: Account) -> None:
+        self.lock = threading.RLock()
+        self.clock = clock
+        self.account = account
+        self._by_id: dict[str, Task] = {}
+        self._by_cluster: dict[tuple[str, str], list[Task]] = defaultdict(list)
+        self._by_started_by: dict[tuple[str, str, str], list[Task]] = defaultdict(list)
+        self._due: list[tuple[float, int, int, Task]] = []
+        self._ticks = itertools.count()
+        self._seqs = itertools.count(1)
+
+    def create(
+        self,
+        region: str,
+        cluster: Any,
+        definition: Any,
+        request: Mapping[str, Any],
+        plan: TaskPlan,
+        placement: Placement,
+    ) -> Task:
+        """Add a task in PROVISIONING and plan its way to RUNNING."""
+        task_id = uuid.uuid4().hex
+        base = f"arn:aws:ecs:{region}:{self.account.id}"
+        task = Task(
+            seq=next(self._seqs),
+            id=task_id,
+            arn=f"{base}:task/{cluster.name}/{task_id}",
+            region=region,
+            cluster_name=cluster.name,
+            cluster_arn=cluster.arn,
+            definition=definition,
+            request=request,
+            client_token=str(request.get("clientToken", "")),
+            plan=plan,
+            placement=placement,
+            created_at=self.clock.now(),
+            containers=[],
+            tags=list(request.get("tags") or ()),
+            health=plan.health,
+        )
+        if vpc := (request.get("networkConfiguration") or {}).get("awsvpcConfiguration"):
+            task.attachment = self.account.attachment(vpc)
+        if placement.instance is not None or placement.launch_type == "FARGATE":
+            self._create_containers(task)
+        self._by_id[task.id] = task
+        self._by_cluster[region, cluster.name].append(task)
+        self._by_started_by[region, cluster.name, task.started_by].append(task)
+        at = task.created_at + plan.provisioning
+        steps = [(at, "PENDING"), (at := at + plan.pending, "ACTIVATING")]
+        steps.append((at + plan.activating, "FAIL" if plan.fail_to_start else "RUNNING"))
+        self._schedule(task, steps)
+        return task
+
+    def settle(self) -> None:
+        """Make everything happen that is due by now."""
+        now = self.clock.now()
+        while self._due and self._due[0][0] <= now:
+            at, _, epoch, task = heapq.heappop(self._due)
+            if epoch == task.epoch:
+                _, step = task.steps.popleft()
+                self._push(task)
+                self._take(task, step, at)
+
+    def all(self) -> Iterable[Task]:
+        """Return every task there ever was, oldest first."""
+        return self._by_id.values()
+
+    def find(self, task_id: str) -> Task | None:
+        """Return the task of that id (not ARN), whether AWS would still show it or not."""
+        return self._by_id.get(task_id)
+
+    def in_cluster(self, region: str, cluster: str, started_by: str | None) -> Iterable[Task]:
+        """Return the cluster's visible tasks in order of creation."""
+        if started_by is None:
+            tasks = self._by_cluster.get((region, cluster), [])
+        else:
+            tasks = self._by_started_by.get((region, cluster, started_by), [])
+        return [task for task in tasks if self.visible(task)]
+
+    def visible(self, task: Task) -> bool:
+        """Whether DescribeTasks, ListTasks and StopTask know the task at this time."""
+        now = self.clock.now()
+        if task.vanished or now < task.created_at + task.plan.visibility_lag:
+            return False
+        return not task.stopped or now < task.times["stoppedAt"] + RETENTION
+
+    def stop(self, task: Task, code: str, reason: str, main_exit_code: int | None = None) -> None:
+        """Begin to stop the task now; nothing happens to one that is stopping or has stopped.
+
+        ``main_exit_code`` is given when the main container ended by itself; the others, and the
+        main one without it, end by SIGTERM.
+        """
+        self._begin_stop(task, self.clock.now(), code, reason, main_exit_code)
+
+    def vanish(self, task: Task) -> None:
+        """Lose the task: AWS answers MISSING from now on, without an end having been seen."""
+        task.vanished = True
+        self._finish(task, self.clock.now())
+        self._schedule(task, [])
+
+    def set_health(self, task: Task, health: str) -> None:
+        """Set the health of the main container."""
+        task.health = health
+        task.version += 1
+
+    def _schedule(self, task: Task, steps: Iterable[tuple[float, str]]) -> None:
+        task.epoch += 1
+        task.steps = deque(steps)
+        self._push(task)
+
+    def _push(self, task: Task) -> None:
+        if task.steps:
+            entry = (task.steps[0][0], next(self._ticks), task.epoch, task)
+            heapq.heappush(self._due, entry)
+
+    def _take(self, task: Task, step: str, at: float) -> None:
+        match step:
+            case "FAIL":
+                self._fail_to_start(task, at, task.plan.fail_to_start)
+            case "EXIT":
+                reason = "Essential container in task exited"
+                self._begin_stop(task, at, "EssentialContainerExited", reason, task.plan.exit_code)
+            case "SPOT":
+                self._begin_stop(task, at, "SpotInterruption", "Your Spot Task was interrupted.")
+            case "PENDING" if not self._placed(task, at):
+                pass
+            case "STOPPED":
+                self._finish(task, at)
+            case status:
+                task.last_status = status
+                task.version += 1
+                self._enter(task, status, at)
+
+    def _enter(self, task: Task, status: str, at: float) -> None:
+        match status:
+            case "PENDING":
+                self._attach(task, "ATTACHING")
+                task.times["connectivityAt"] = at
+            case "ACTIVATING":
+                self._attach(task, "ATTACHED")
+                task.times["pullStartedAt"] = at
+            case "RUNNING":
+                task.times["pullStoppedAt"] = task.times["startedAt"] = at
+                self._start_containers(task)
+                self._plan_end(task, at)
+            case "DEPROVISIONING":
+                task.times["executionStoppedAt"] = at
+                self._stop_containers(task)
+            case _:
+                pass
+
+    def _placed(self, task: Task, at: float) -> bool:
+        if task.placement.launch_type == "FARGATE" or task.placement.instance is not None:
+            return True
+        instance, needs, _ = self.account.place(task.region, task.cluster_name, task.definition)
+        if instance is not None:
+            provider = task.placement.capacity_provider
+            task.placement = Placement(task.placement.launch_type, provider, instance, needs)
+            self._create_containers(task)
+            return True
+        if at >= task.created_at + PROVISIONING_LIMIT:
+            self._fail_to_start(task, at, "No container instance met all of its requirements.")
+        else:
+            later = [(when + _PLACEMENT_RETRY, step) for when, step in task.steps]
+            self._schedule(task, [(at + _PLACEMENT_RETRY, "PENDING"), *later])
+        return False
+
+    def _create_containers(self, task: Task) -> None:
+        prefix = task.arn.replace(":task/", ":container/")
+        task.containers = [
+            Container(definition, f"{prefix}/{uuid.uuid4()}")
+            for definition in task.definition.container_definitions
+        ]
+
+    def _attach(self, task: Task, status: str) -> None:
+        if task.attachment is None:
+            return
+        task.attachment["status"] = status
+        if task.interface is None:
+            vpc = task.request["networkConfiguration"]["awsvpcConfiguration"]
+            task.interface = interface = self.account.create_interface(task.region, vpc)
+            task.attachment["details"] += [
+                {"name": "networkInterfaceId", "value": interface.id},
+                {"name": "macAddress", "value": interface.mac_address},
+                {"name": "privateDnsName", "value": interface.private_dns_name},
+                {"name": "privateIPv4Address", "value": interface.private_ip_address},
+            ]
+
+    def _start_containers(self, task: Task) -> None:
+        for container in task.containers:
+            container.last_status = "RUNNING"
+            if task.definition.network_mode in ("bridge", "host"):
+                container.bindings = [
+                    {
+                        "bindIP": "0.0.0.0",  # noqa: S104 - what the agent reports, not a listener
+                        "containerPort": mapping["containerPort"],
+                        "hostPort": self._host_port(task, mapping),
+                        "protocol": mapping.get("protocol", "tcp"),
+                    }
+                    for mapping in container.definition.get("portMappings", ())
+                ]
+
+    def _host_port(self, task: Task, mapping: Mapping[str, Any]) -> int:
+        if task.definition.network_mode == "host":
+            return int(mapping["containerPort"])
+        return int(mapping.get("hostPort") or self.account.dynamic_port(task.placement.instance))
+
+    def _plan_end(self, task: Task, at: float) -> None:
+        ends = [(task.plan.exit_after, "EXIT"), (task.plan.spot_after, "SPOT")]
+        planned = sorted((at + after, what) for after, what in ends if after is not None)
+        self._schedule(task, planned[:1])
+
+    def _fail_to_start(self, task: Task, at: float, reason: str) -> None:
+        if task.plan.empty_containers:
+            task.containers = []
+        for container in task.containers[:1]:
+            container.reason = reason
+        self._begin_stop(task, at, "TaskFailedToStart", reason)
+
+    def _begin_stop(
+        self, task: Task, at: float, code: str, reason: str, main_exit_code: int | None = None
+    ) -> None:
+        if task.desired_status == "STOPPED":
+            return
+        plan = task.plan
+        task.desired_status, task.stop_code, task.stopped_reason = "STOPPED", code, reason
+        task.times["stoppingAt"] = at
+        task.version += 1
+        if "startedAt" not in task.times:
+            steps = [(at, "DEPROVISIONING"), (at + plan.deprovisioning, "STOPPED")]
+        else:
+            exit_code = 137 if plan.ignores_sigterm else plan.sigterm_exit_code
+            task.exit_codes = {container.name: exit_code for container in task.containers}
+            if main_exit_code is not None and task.main is not None:
+                task.exit_codes[task.main.name] = main_exit_code
+            grace = task.stop_timeout if plan.ignores_sigterm else plan.stopping
+            steps = [(at, "DEACTIVATING"), (at := at + plan.deactivating, "STOPPING")]
+            steps += [(at := at + grace, "DEPROVISIONING"), (at + plan.deprovisioning, "STOPPED")]
+        self._schedule(task, steps)
+
+    def _stop_containers(self, task: Task) -> None:
+        for container in task.containers:
+            container.last_status = "STOPPED"
+            container.exit_code = task.exit_codes.get(container.name)
+
+    def _finish(self, task: Task, at: float) -> None:
+        if task.stopped:
+            return
+        task.last_status = task.desired_status = "STOPPED"
+        task.version += 1
+        task.times["stoppedAt"] = at
+        self._stop_containers(task)
+        if task.placement.instance is not None:
+            self.account.release(task.region, task.placement.instance, task.placement.needs)
+        if task.attachment is not None:
+            task.attachment["status"] = "DELETED"
+        if task.interface is not None:
+            task.interface.delete()
