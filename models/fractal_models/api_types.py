@@ -34,11 +34,13 @@ class Rule:
     """One cross-field rule: ``message`` is shown when ``cel`` or ``holds`` is false.
 
     ``cel`` sees the model's JSON object as ``self``; ``holds`` gets the pydantic model. Both must
-    agree: tests/e2e/test_admission.py compares them over a table.
+    agree: tests/e2e/test_admission.py compares them over a table. ``cel`` is None where it would
+    take a loop inside a loop: some API servers put the cost of that beyond their budget and refuse
+    the whole CRD. Such a rule is the operator's alone, and shows as the condition Stalled.
     """
 
     message: str
-    cel: str
+    cel: str | None
     holds: Callable[[Any], bool]
 
 
@@ -63,10 +65,9 @@ class ApiModel(BaseModel):
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         schema = handler(core_schema)
-        if cls.RULES:
-            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = [
-                {"rule": rule.cel, "message": rule.message} for rule in cls.RULES
-            ]
+        rules = [{"rule": r.cel, "message": r.message} for r in cls.RULES if r.cel is not None]
+        if rules:
+            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = rules
         return schema
 
     @model_validator(mode="before")

@@ -285,10 +285,7 @@ class Spec(SpecModel):
         ),
     ] = ""
     tags: Annotated[
-        Mapping[
-            Annotated[str, Field(min_length=1, max_length=128)],
-            Annotated[str, Field(max_length=256, pattern=TAG_VALUE)],
-        ],
+        Mapping[str, Annotated[str, Field(max_length=256, pattern=TAG_VALUE)]],
         next_launch(
             "AWS tags of the task, at most 40; keys of 1 to 128 and values of at most 256 letters, "
             "digits, spaces and _.:/=+@-; keys must not start with aws: or fractal.co/.",

@@ -1,5 +1,6 @@
 """The cross-field rules of a FractalContainer's spec, each in Python and in CEL."""
 
+import unicodedata
 from typing import Any
 
 from fractal_models.api_types import Rule
@@ -17,6 +18,15 @@ FARGATE_MEMORY_MIB: dict[int, tuple[int, int, int]] = {
 FARGATE_SMALLEST = (256, (512, 1024, 2048))
 
 FARGATE_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
+
+
+TAG_KEY = r"^[\p{L}\p{Z}\p{N}_.:/=+@-]+$"
+
+
+def _taggable(key: str) -> bool:
+    return 1 <= len(key) <= 128 and all(
+        unicodedata.category(letter)[0] in "LZN" or letter in "_.:/=+@-" for letter in key
+    )
 
 
 def fargate(spec: Any) -> bool:
@@ -136,9 +146,13 @@ SPEC_RULES = (
     Rule(
         "a launchType of placement is missing in template.requiresCompatibilities",
         "!has(self.template) || !has(self.template.requiresCompatibilities) || "
-        "size(self.template.requiresCompatibilities) == 0 || !has(self.placement) || "
-        "self.placement.all(p, !has(p.launchType) || "
-        "p.launchType in self.template.requiresCompatibilities)",
+        "size(self.template.requiresCompatibilities) == 0 || !has(self.placement) || ("
+        + " && ".join(
+            f"('{launch_type}' in self.template.requiresCompatibilities || "
+            f"!self.placement.exists(p, has(p.launchType) && p.launchType == '{launch_type}'))"
+            for launch_type in ("EC2", "FARGATE", "EXTERNAL")
+        )
+        + ")",
         _compatible,
     ),
     Rule(
@@ -152,6 +166,11 @@ SPEC_RULES = (
                 and (s.template is None or s.template.network_mode is not NetworkMode.AWSVPC)
             )
         ),
+    ),
+    Rule(
+        "tags: keys have 1 to 128 letters, digits, spaces and _.:/=+@-",
+        f"!has(self.tags) || self.tags.all(k, size(k) <= 128 && k.matches(r'{TAG_KEY}'))",
+        lambda s: all(_taggable(key) for key in s.tags),
     ),
     Rule(
         "tags: keys must not start with aws: or fractal.co/",

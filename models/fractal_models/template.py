@@ -237,15 +237,13 @@ class Template(SpecModel):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "ports: the same containerPort and protocol stand twice",
-            "!has(self.ports) || self.ports.all(p, self.ports.exists_one(q, "
-            "q.containerPort == p.containerPort && q.protocol == p.protocol))",
-            lambda t: len({(p.container_port, p.protocol) for p in t.ports}) == len(t.ports),
+            "ports: a name stands twice",
+            None,
+            lambda t: len({p.name for p in t.ports}) == len(t.ports),
         ),
         Rule(
             "a name stands in both environment and secrets",
-            "!has(self.environment) || !has(self.secrets) || "
-            "self.secrets.all(s, !self.environment.exists(e, e.name == s.name))",
+            None,
             lambda t: not {e.name for e in t.environment} & {s.name for s in t.secrets},
         ),
         Rule(
@@ -286,8 +284,12 @@ class Template(SpecModel):
     ]
     ports: Annotated[
         tuple[Port, ...],
-        unique_by("name"),
-        replaces("published ports, at most 20.", max_length=20, json_schema_extra=list_map("name")),
+        unique_by("container_port", "protocol"),
+        replaces(
+            "published ports, at most 20.",
+            max_length=20,
+            json_schema_extra=list_map("containerPort", "protocol"),
+        ),
     ] = ()
     environment: Annotated[
         tuple[EnvVar, ...],
