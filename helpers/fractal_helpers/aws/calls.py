@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from botocore import xform_name
 
-from fractal_helpers.aws.failures import BotoError, classify, code_of
+from fractal_helpers.aws.failures import classify, code_of
 from fractal_helpers.aws.limits import QuotaGroups
 from fractal_models.errors import OutcomeUnknown, QuotaReached, Throttled, Unavailable
 
@@ -62,7 +62,7 @@ class Api:
         code = "OK"
         try:
             response: Mapping[str, Any] = getattr(self._client, xform_name(operation))(**params)
-        except BotoError as error:
+        except Exception as error:  # botocore lets a garbled answer escape as, say, a KeyError
             code = code_of(error)
             failure = classify(error, operation)
             if isinstance(failure, Throttled) and not isinstance(failure, QuotaReached):

@@ -15,7 +15,6 @@ from typing import Any
 
 from botocore.exceptions import (
     BaseEndpointResolverError,
-    BotoCoreError,
     ClientError,
     ConnectTimeoutError,
     CredentialRetrievalError,
@@ -30,7 +29,6 @@ from botocore.exceptions import (
     TokenRetrievalError,
     ValidationError,
 )
-from botocore.parsers import ResponseParserError
 
 from fractal_models.errors import (
     AccessDenied,
@@ -42,9 +40,6 @@ from fractal_models.errors import (
     TokenConflict,
     Unavailable,
 )
-
-BotoError = (BotoCoreError, ClientError, ResponseParserError)
-"""Everything that a boto3 client raises for a call; ResponseParserError has no base in botocore."""
 
 _THROTTLES = re.compile(r"Throttl|RequestLimitExceeded|TooManyRequests|SlowDown|BandwidthLimit")
 # "Rate exceeded" of another service arrives inside ECS's InvalidParameterException (dagster#33439);
