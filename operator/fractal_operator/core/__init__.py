@@ -1,0 +1,1 @@
+"""The pure core: everything that is decided, and nothing that is done. Read decide.py first."""

@@ -1,0 +1,61 @@
+"""From a situation to the status's conditions, with metav1.Condition's rules for times."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from fractal_models.container import Condition
+from fractal_operator.core.phases import Situation
+
+
+def conditions(
+    situation: Situation,
+    *,
+    synced: Condition,
+    before: Iterable[Condition],
+    generation: int,
+    now: datetime,
+) -> tuple[Condition, ...]:
+    """All conditions, always in the same order; lastTransitionTime moves only with the status."""
+    said = (
+        _condition("Ready", situation.ready, situation.reason, situation.message),
+        _condition(
+            "Reconciling",
+            bool(situation.reconciling),
+            situation.reconciling or "Settled",
+            situation.message if situation.reconciling else "",
+        ),
+        _condition(
+            "Stalled",
+            bool(situation.stalled),
+            situation.stalled or "NotStalled",
+            situation.message if situation.stalled else "",
+        ),
+        synced,
+    )
+    old = {each.type: each for each in before}
+    return tuple(_dated(each, old.get(each.type), generation, now) for each in said)
+
+
+def _condition(kind: str, value: bool, reason: str, message: str) -> Condition:
+    return Condition(type=kind, status="True" if value else "False", reason=reason, message=message)
+
+
+def synced(observed: bool, overdue: bool) -> Condition:
+    """Synced: whether ECS has been observed for this object; False only once that is overdue."""
+    if overdue:
+        message = "ECS has not shown this object's last change for more than 60 seconds."
+        return Condition(type="Synced", status="False", reason="NotObserved", message=message)
+    if observed:
+        return Condition(type="Synced", status="True", reason="ReconcileSuccess", message="")
+    message = "ECS has not been observed yet."
+    return Condition(type="Synced", status="Unknown", reason="NotObserved", message=message)
+
+
+def _dated(
+    condition: Condition, old: Condition | None, generation: int, now: datetime
+) -> Condition:
+    same = old is not None and old.status == condition.status and old.last_transition_time
+    when = old.last_transition_time if old is not None and same else now
+    return condition.model_copy(
+        update={"last_transition_time": when, "observed_generation": generation}
+    )

@@ -1,0 +1,227 @@
+"""decide(Observation, Policy) -> Plan: all of the operator's behaviour, read from here.
+
+Theory of operation. One pure function looks at what is, never at what changed, and answers with
+the next step. It is asked again after every step, and whenever anything may have changed.
+
+    1. No finalizer: put it on, alone. (Deleting: nothing is ours to do.)
+    2. Merge what ECS shows into what the status holds (merge.py): the status is a claim.
+    3. Judge, by what the user wants:
+         deleted      stop, see STOPPED, drop the finalizer               (ending.delete)
+         not readable leave the task alone, say what is wrong             (_unreadable)
+         Suspended    stop, and stay stopped                              (_suspend)
+         Running      a current task: keep, time out or replace it        (steady.keep)
+                      only retiring tasks: wait until they have stopped   (steady.replacing)
+                      an attempt nobody knows the outcome of: pursue it   (launch.pursue)
+                      nothing: the next attempt, once every gate is open  (begin.begin)
+    4. Turn the judgement into one step: reads first; else, if the status would change, that one
+       write; else the calls that the status already announces. So RunTask, StopTask and the end of
+       the finalizer always come after a compare-and-swap write that says so: the write-ahead
+       barrier, and the fence against a second operator.
+"""
+
+from datetime import datetime, timedelta
+
+from fractal_models.container import (
+    Condition,
+    ConditionStatus,
+    Endpoint,
+    EndpointPort,
+    OperatingMode,
+    PlacementStatus,
+    Role,
+    Status,
+    Task,
+)
+from fractal_models.observed import STATE_RANK, TaskArn
+from fractal_operator.core import begin, conditions, ending, launch, merge, phases, steady
+from fractal_operator.core.launch import Verdict
+from fractal_operator.core.merge import State
+from fractal_operator.core.plan import (
+    FINALIZER,
+    AddFinalizer,
+    Observation,
+    Plan,
+    Policy,
+    RemoveFinalizer,
+    WriteStatus,
+)
+
+OVERDUE = timedelta(seconds=60)
+
+
+def decide(seen: Observation, policy: Policy) -> Plan:
+    """The next step for one object. Total: every observation has a plan; it never raises."""
+    if FINALIZER not in seen.finalizers:
+        return Plan() if seen.deleting_since is not None else Plan((AddFinalizer(),))
+    verdict = judge(merge.merge(seen, policy))
+    if verdict.reads:
+        return Plan(verdict.reads)
+    status = compose(verdict)
+    if _may_skip_write(verdict) or status.to_json() == seen.status.to_json():
+        return Plan(verdict.calls, _again_at(verdict), verdict.wants_sweep)
+    region = launch.region_of(status.attempt.cluster_arn) if status.attempt else ""
+    return Plan((WriteStatus(status, region, verdict.arms),))
+
+
+def _again_at(verdict: Verdict) -> datetime | None:
+    """The next look; within a minute while a task is moving, to say so if ECS shows nothing."""
+    if not _moving(verdict.state):
+        return verdict.again_at
+    limit = verdict.state.now + OVERDUE
+    return min(verdict.again_at or limit, limit)
+
+
+def _moving(state: State) -> list[Task]:
+    """The tasks that are expected to change soon: everything but a settled current task."""
+    return [
+        entry
+        for entry in state.entries
+        if entry.last_status != "RUNNING" or entry.role is not Role.CURRENT
+    ]
+
+
+def _may_skip_write(verdict: Verdict) -> bool:
+    """The last step of a deletion: the status would go with the object."""
+    return any(isinstance(call, RemoveFinalizer) for call in verdict.calls)
+
+
+def judge(state: State) -> Verdict:
+    """What is to happen to this object now."""
+    seen = state.seen
+    if seen.deleting_since is not None:
+        return ending.delete(state)
+    if seen.spec is None:
+        return _unreadable(state)
+    if seen.spec.operating_mode is OperatingMode.SUSPENDED:
+        return _suspend(state)
+    current = state.current
+    if current is not None:
+        return steady.keep(state, seen.spec, current)
+    if state.entries or state.surplus:
+        return steady.replacing(state)
+    attempt = state.unresolved
+    if attempt is not None:
+        return launch.pursue(state, seen.spec, attempt)
+    return begin.begin(state, seen.spec)
+
+
+def _unreadable(state: State) -> Verdict:
+    """A spec stored under another schema: touch nothing, say what is wrong."""
+    errors = "; ".join(state.seen.spec_errors)
+    text = f"The spec cannot be used: {errors}. Correct it; nothing is launched or stopped for it."
+    current = state.current
+    runs = current is not None and current.last_status == "RUNNING"
+    shown = phases.running() if runs else phases.refused("InvalidSpec", text)
+    return Verdict(state, shown.but_stalled("InvalidSpec", text))
+
+
+def _suspend(state: State) -> Verdict:
+    text = "Stopping the ECS task: spec.operatingMode is Suspended."
+    verdict = ending.wind_down(state, "Suspended", phases.stopping("Suspending", text))
+    if verdict is not None:
+        return verdict
+    attempt = state.unresolved
+    if attempt is not None:
+        text = "suspended before a task was launched"
+        state = state.ended(attempt.number, "Suspended", text)
+    return Verdict(state, phases.suspended())
+
+
+def compose(verdict: Verdict) -> Status:
+    """The status that says what was judged."""
+    state, situation = verdict.state, verdict.situation
+    seen = state.seen
+    before = seen.status
+    endpoint = _endpoint(state) if situation.ready else None
+    current = state.current
+    was_ready = any(
+        each.type == "Ready" and each.status is ConditionStatus.TRUE for each in before.conditions
+    )
+    ready_at = (before.ready_at if was_ready else None) or state.now
+    return Status(
+        observed_generation=seen.generation,
+        phase=situation.phase,
+        conditions=conditions.conditions(
+            situation,
+            synced=_synced(verdict),
+            before=before.conditions,
+            generation=seen.generation,
+            now=state.now,
+        ),
+        attempt=state.attempt,
+        tasks=state.entries,
+        placement=_placement(state, current),
+        endpoint=endpoint,
+        ready_at=ready_at if situation.ready else None,
+        will_stop_at=_will_stop_at(state, current),
+        last_terminations=state.terminations,
+        last_handled_reconcile_at=(seen.requested or before.last_handled_reconcile_at)[:128],
+        message=situation.message,
+    )
+
+
+def _synced(verdict: Verdict) -> Condition:
+    state = verdict.state
+    stale = verdict.overdue
+    for entry in _moving(state):
+        task = state.task(entry.arn)
+        when = task.observed_at if task is not None else entry.since
+        stale = stale or (when is not None and state.now - when > OVERDUE)
+    home = state.seen.home or state.seen.target
+    observed = bool(state.seen.tasks) or (home is not None and home.swept_since is not None)
+    return conditions.synced(observed, stale)
+
+
+def _endpoint(state: State) -> Endpoint | None:
+    current = state.current
+    if current is None:
+        return None
+    task, address = state.task(current.arn), state.seen.addresses.get(TaskArn(current.arn))
+    if task is None or address is None:
+        return state.seen.status.endpoint
+    spec = state.seen.spec
+    names = {
+        (port.container_port, str(port.protocol)): port.name
+        for port in (spec.template.ports if spec is not None and spec.template else ())
+    }
+    bound = [binding for each in task.containers for binding in each.bindings]
+    ports = [
+        EndpointPort(
+            name=names.get((each.container_port, each.protocol)) or "",
+            container_port=each.container_port,
+            host_port=each.host_port,
+            protocol=each.protocol,
+        )
+        for each in bound
+    ] or [
+        EndpointPort(name=name or "", container_port=port, host_port=port, protocol=protocol)
+        for (port, protocol), name in names.items()
+    ]
+    ports.sort(key=lambda each: (each.container_port, each.protocol))
+    return Endpoint(
+        ip=address.public_ip or address.private_ip,
+        private_ip=address.private_ip,
+        ports=tuple(ports),
+    )
+
+
+def _placement(state: State, current: Task | None) -> PlacementStatus | None:
+    if current is None or state.attempt is None:
+        return None
+    task = state.task(current.arn)
+    used = (task.capacity_provider or task.launch_type) if task is not None else ""
+    before = state.seen.status.placement
+    return PlacementStatus(
+        rung=state.attempt.rung,
+        capacity_provider=used or (before.capacity_provider if before else ""),
+    )
+
+
+def _will_stop_at(state: State, current: Task | None) -> datetime | None:
+    spec = state.seen.spec
+    if current is None or spec is None or spec.timeouts.lifetime_seconds is None:
+        return None
+    if STATE_RANK.get(current.last_status, 0) != STATE_RANK["RUNNING"]:
+        return None
+    started = current.started_at or current.since
+    return started + timedelta(seconds=spec.timeouts.lifetime_seconds) if started else None

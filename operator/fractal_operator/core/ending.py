@@ -1,0 +1,144 @@
+"""Winding down: for a deletion, a suspension or a replacement, until nothing is left alive.
+
+A task is stopped only after the status calls it Retiring, and only if ECS shows it as ours. An
+attempt whose outcome is unknown is drained first (launch.py): what appears is stopped too.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from fractal_models.container import Role, Task
+from fractal_models.observed import ObservedTask
+from fractal_operator.core import launch, merge, phases
+from fractal_operator.core.launch import Verdict
+from fractal_operator.core.merge import State
+from fractal_operator.core.phases import Situation
+from fractal_operator.core.plan import ABANDON, Action, RemoveFinalizer, StopTask
+
+STOP_AGAIN = timedelta(seconds=30)
+STUCK_AFTER = timedelta(minutes=5)
+
+WHY = {
+    "Deleted": "FractalContainer deleted",
+    "Suspended": "FractalContainer suspended",
+    "Replaced": "replaced after an edit of the FractalContainer",
+    "Superseded": "superseded by a newer task of the same FractalContainer",
+    "StartTimeout": "did not start within spec.timeouts",
+    "Expired": "reached spec.timeouts.lifetimeSeconds",
+    "Finished": "surplus task of a FractalContainer",
+}
+"""StopTask's reason for each of our own stop codes; ECS shows it as stoppedReason."""
+
+
+def retire(state: State, entry: Task, reason: str) -> State:
+    """``state`` in which one task is Retiring, for the first reason given."""
+    retired = entry.model_copy(update={"role": Role.RETIRING, "reason": reason})
+    entries = (retired if each.arn == entry.arn else each for each in state.entries)
+    return replace(state, entries=tuple(entries))
+
+
+def stop_calls(state: State) -> tuple[Action, ...]:
+    """StopTask for every retiring and surplus task that ECS does not already mean to stop."""
+    doomed: list[tuple[ObservedTask, str]] = [(task, "Finished") for task in state.surplus]
+    for entry in state.entries:
+        task = state.task(entry.arn)
+        if entry.role == Role.RETIRING and task is not None:
+            doomed.append((task, entry.reason))
+    return tuple(
+        StopTask(launch.region_of(task.cluster_arn), task.cluster_arn, task.arn, WHY.get(why, why))
+        for task, why in doomed
+        if _stop_is_due(state, task)
+    )
+
+
+def _stop_is_due(state: State, task: ObservedTask) -> bool:
+    last = state.seen.stops.get(task.arn)
+    if last is None:
+        return task.desired_status != "STOPPED"
+    return task.desired_status != "STOPPED" and state.now - last.at >= STOP_AGAIN
+
+
+def lookups(state: State) -> tuple[Action, ...]:
+    """The lookup that a long missing task still needs before it counts as lost."""
+    for entry in state.entries:
+        absent = merge.may_be_lost(state, entry)
+        found = state.seen.lookup
+        if absent is None or state.attempt is None:
+            continue
+        fresh = (
+            found is not None
+            and found.attempt == entry.attempt
+            and (found.began >= absent.first and state.now - found.began < STUCK_AFTER)
+        )
+        if not fresh:
+            return (launch.find(state, entry.attempt, state.attempt.cluster_arn),)
+    return ()
+
+
+def wind_down(state: State, reason: str, waiting: Situation) -> Verdict | None:
+    """Stop all that lives and resolve what is unresolved; None once nothing is left."""
+    for entry in state.entries:
+        if entry.role != Role.RETIRING:
+            state = retire(state, entry, reason)
+    attempt = state.unresolved
+    if attempt is not None and not launch.drained(state, attempt):
+        draining = launch.drain(state, attempt, waiting)
+        if draining.reads:
+            return draining
+        calls = stop_calls(state)
+        return replace(draining, state=state, calls=calls)
+    if not state.entries and not state.surplus:
+        return None
+    return Verdict(
+        state,
+        waiting,
+        reads=lookups(state),
+        calls=stop_calls(state),
+        again_at=state.now + STOP_AGAIN,
+    )
+
+
+def delete(state: State) -> Verdict:
+    """Deletion (design rule 12): the finalizer goes when ECS confirms that nothing is left."""
+    seen = state.seen
+    released = Verdict(state, phases.deleting(""), calls=(RemoveFinalizer(),))
+    if seen.annotations.get(ABANDON) == seen.uid:
+        return released
+    bare = state.attempt is None and not state.entries and not state.surplus
+    if bare and seen.bare_since is not None and not _swept(state):
+        text = "Looking at the cluster's tasks once: the status does not say what was launched."
+        verdict: Verdict | None = Verdict(state, phases.deleting(text), wants_sweep=True)
+    else:
+        verdict = wind_down(state, "Deleted", phases.deleting("Stopping the ECS task."))
+    if verdict is None:
+        return released
+    return _or_stuck(verdict)
+
+
+def _swept(state: State) -> bool:
+    target, since = state.seen.target, state.seen.bare_since
+    if target is None or target.gone:
+        return True  # nothing can have been launched there
+    return target.swept_since is not None and since is not None and target.swept_since >= since
+
+
+def _or_stuck(verdict: Verdict) -> Verdict:
+    """The verdict, saying after five minutes that ECS does not confirm, why, and what to do."""
+    seen = verdict.state.seen
+    assert seen.deleting_since is not None
+    limit = seen.deleting_since + STUCK_AFTER
+    if seen.now < limit:
+        again = min(verdict.again_at or limit, limit)
+        return replace(verdict, again_at=again)
+    problems = [stop.problem.message for stop in seen.stops.values() if stop.problem]
+    views = [view for view in (seen.home, seen.target) if view is not None]
+    problems += [view.problem.message for view in views if view.problem]
+    if seen.lookup is not None and seen.lookup.problem is not None:
+        problems.append(seen.lookup.problem.message)
+    why = problems[0] if problems else "ECS does not confirm that the task has stopped"
+    text = (
+        f"{why.rstrip('.')}. The object is kept so that no task is forgotten. Repair the access to "
+        f"ECS, or give the object up with: kubectl annotate fractalcontainer {seen.name} "
+        f"-n {seen.namespace} {ABANDON}={seen.uid}"
+    )
+    return replace(verdict, situation=phases.stuck(text))

@@ -1,0 +1,110 @@
+"""Every situation that a FractalContainer can be in, and how the status shows it.
+
+    situation                    phase         Ready   Reconciling  Stalled
+    waits (gate, backoff)        Pending       False   True         False
+    launching                    Pending       False   True         False
+    starting                     Provisioning  False   True         False
+    running and reachable        Running       True    False        False
+    running, not ready yet       Running       False   True         False
+    running, unhealthy           Running       False   False        False
+    being replaced               Updating      False   True         False
+    task is ending               Stopping      False   True         False
+    refused, needs a person      Failed        False   False        True
+    suspending                   Stopping      False   True         False
+    suspended                    Suspended     False   False        False
+    ended, not relaunched        Succeeded     False   False        False
+                                 or Failed                          or True
+    being deleted                Deleting      False   True         False
+    deletion cannot be confirmed Deleting      False   False        True
+
+The phase is for people and derived; tools read the conditions. Reconciling and Stalled follow
+kstatus: at most one of them is True, and they are never True once there is nothing left to do.
+Messages hold no time that moves, or every look would be a write.
+"""
+
+from dataclasses import dataclass, replace
+
+from fractal_models.container import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the status says of an object: ``reason`` is Ready's, in one CamelCase word.
+
+    ``reconciling`` and ``stalled`` hold their condition's reason while it is True, else "".
+    """
+
+    phase: Phase
+    reason: str
+    message: str
+    ready: bool = False
+    reconciling: str = ""
+    stalled: str = ""
+
+    def but_stalled(self, reason: str, message: str) -> "Situation":
+        """The same, with somebody needed: the task goes on, the wish cannot be followed."""
+        return replace(self, stalled=reason, reconciling="", message=message)
+
+
+def waiting(reason: str, message: str) -> Situation:
+    return Situation(Phase.PENDING, reason, message, reconciling=reason)
+
+
+def retrying(reason: str, message: str) -> Situation:
+    return Situation(Phase.PENDING, reason, message, reconciling="Retrying")
+
+
+def launching(attempt: int) -> Situation:
+    message = f"Asking ECS for a task (attempt {attempt})."
+    return Situation(Phase.PENDING, "Launching", message, reconciling="Progressing")
+
+
+def starting(attempt: int) -> Situation:
+    message = f"The ECS task of attempt {attempt} is starting."
+    return Situation(Phase.PROVISIONING, "Provisioning", message, reconciling="Progressing")
+
+
+def running() -> Situation:
+    return Situation(Phase.RUNNING, "TaskRunning", "The ECS task is running.", ready=True)
+
+
+def settling(reason: str, message: str) -> Situation:
+    return Situation(Phase.RUNNING, reason, message, reconciling="Progressing")
+
+
+def unhealthy() -> Situation:
+    message = "The main container's health check fails. See the application's log."
+    return Situation(Phase.RUNNING, "Unhealthy", message)
+
+
+def replacing(attempt: int) -> Situation:
+    message = f"Stopping the ECS task of attempt {attempt}; a new one follows."
+    return Situation(Phase.UPDATING, "Replacing", message, reconciling="Progressing")
+
+
+def stopping(reason: str, message: str) -> Situation:
+    return Situation(Phase.STOPPING, reason, message, reconciling="Progressing")
+
+
+def refused(reason: str, message: str) -> Situation:
+    return Situation(Phase.FAILED, reason, message, stalled=reason)
+
+
+def suspended() -> Situation:
+    return Situation(Phase.SUSPENDED, "Suspended", "No task runs: spec.operatingMode is Suspended.")
+
+
+def succeeded(message: str) -> Situation:
+    return Situation(Phase.SUCCEEDED, "Succeeded", message)
+
+
+def expired(message: str) -> Situation:
+    return Situation(Phase.SUCCEEDED, "Expired", message)
+
+
+def deleting(message: str) -> Situation:
+    return Situation(Phase.DELETING, "Deleting", message, reconciling="Progressing")
+
+
+def stuck(message: str) -> Situation:
+    return Situation(Phase.DELETING, "Deleting", message, stalled="DeletionStuck")

@@ -1,0 +1,88 @@
+"""Between two attempts: is there to be another, when, and what is shown meanwhile."""
+
+from datetime import datetime, timedelta
+
+from fractal_models.container import RestartPolicy, Spec, Termination
+from fractal_operator.core import backoff, failures, phases
+from fractal_operator.core.merge import State
+from fractal_operator.core.phases import Situation
+
+REJECTED_RETRY = timedelta(minutes=10)
+CAPACITY_FIRST_SECONDS = 15.0
+RETRIED_ENDS = ("CapacityUnavailable", "LaunchFailed", "LaunchRejected", "Unresolved")
+"""Ends of attempts that never had a task: retried whatever the restart policy says."""
+
+
+def finished(state: State, spec: Spec) -> Situation | None:
+    """The final situation if restartPolicy and backoffLimit allow no further attempt."""
+    end = state.last_end
+    if end is None or state.attempt is None or end.stop_code in RETRIED_ENDS:
+        return None
+    if end.stop_code == "Expired":
+        return phases.expired("The task reached spec.timeouts.lifetimeSeconds.")
+    if end.stop_code in failures.OUR_STOPS:
+        return None
+    words = failures.termination(end.stop_code, end.reason)
+    if not _restarts(spec.restart_policy, end):
+        if end.exit_code == 0:
+            return phases.succeeded("The main container exited with code 0.")
+        return phases.refused(words.reason, _told(words, end))
+    if state.attempt.failures > spec.backoff_limit:
+        text = (
+            f"{_told(words, end)} {state.attempt.failures} attempts failed in a row, more than "
+            f"spec.backoffLimit {spec.backoff_limit}: change the spec to try again."
+        )
+        return phases.refused(words.reason, text)
+    return None
+
+
+def _restarts(policy: RestartPolicy, end: Termination) -> bool:
+    match policy:
+        case RestartPolicy.ALWAYS:
+            return True
+        case RestartPolicy.ON_FAILURE:
+            return end.exit_code != 0
+        case RestartPolicy.NEVER:
+            return False
+
+
+def _told(words: failures.Explanation, end: Termination) -> str:
+    exit_code = "" if end.exit_code is None else f" (exit code {end.exit_code})"
+    return words.message(f"{end.reason or end.stop_code}{exit_code}")
+
+
+def relaunch_at(state: State) -> datetime:
+    """When the next attempt may begin: at once after our own stops, else after a growing pause."""
+    end = state.last_end
+    if end is None or state.attempt is None or end.stop_code in failures.OUR_STOPS:
+        return state.now
+    since = min(end.finished_at or state.now, state.now)
+    number = state.attempt.number
+    if end.stop_code == "LaunchRejected":
+        return since + REJECTED_RETRY
+    if end.stop_code == "CapacityUnavailable":
+        row = 0
+        for each in state.terminations:
+            if each.stop_code != "CapacityUnavailable":
+                break
+            row += 1
+        return since + backoff.delay(row, state.seen.uid, number, first=CAPACITY_FIRST_SECONDS)
+    return since + backoff.delay(max(state.attempt.failures, 1), state.seen.uid, number)
+
+
+def resting(state: State) -> Situation:
+    """What is shown between two attempts: how the last one ended, and that another follows."""
+    end = state.last_end
+    if end is None:
+        return phases.waiting("Pending", "Waiting for the first launch.")
+    if end.stop_code == "LaunchRejected":
+        code, _, text = end.reason.partition(": ")
+        words = failures.rejection(code, text)
+        return phases.refused(words.reason, words.message(text))
+    if end.stop_code in ("CapacityUnavailable", "LaunchFailed"):
+        reason, _, text = end.reason.partition(": ")
+        return phases.retrying(reason, f"{text}. It is tried again.")
+    if end.stop_code in failures.OUR_STOPS:
+        return phases.waiting("Progressing", "The next attempt follows.")
+    words = failures.termination(end.stop_code, end.reason)
+    return phases.retrying(words.reason, f"{_told(words, end)} Attempt {end.attempt} is over.")

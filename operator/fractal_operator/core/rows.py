@@ -1,0 +1,143 @@
+"""What Postgres is told of an object: rows projected from its status and its observed tasks."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from fractal_models.container import Phase, Role, Status, Task
+from fractal_models.observed import ObservedTask
+from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord
+from fractal_operator.core import failures
+from fractal_operator.core.events import Transition
+
+_APP_STATES = {
+    Phase.PENDING: "PENDING",
+    Phase.PROVISIONING: "SPINNING_UP_NEW",
+    Phase.UPDATING: "SPINNING_UP_NEW",
+    Phase.STOPPING: "SPINNING_UP_NEW",
+    Phase.FAILED: "FAILURE",
+    Phase.SUSPENDED: "CANCELLED",
+    Phase.SUCCEEDED: "CANCELLED",
+    Phase.DELETING: "CANCELLED",
+}
+
+
+def app_state(
+    body: Mapping[str, Any], status: Status, at: datetime, *, gone: bool
+) -> AppStateRecord:
+    """hardware.user_app_state's row of one object; ``gone`` makes it the terminal one."""
+    meta, spec = body["metadata"], body.get("spec", {})
+    ports = {port.container_port: port.host_port for port in _ports(status)}
+    return AppStateRecord(
+        task_id=meta["uid"],
+        namespace=meta["namespace"],
+        name=meta["name"],
+        user_id=spec.get("user") or None,
+        state="CANCELLED" if gone else _app_state(status, spec),
+        ip=status.endpoint.ip if status.endpoint else "",
+        port=ports.get(32262, -1),
+        generation=meta.get("generation", 0),
+        resource_version=meta.get("resourceVersion", ""),
+        observed_at=at,
+        deleted=gone,
+    )
+
+
+def _app_state(status: Status, spec: Mapping[str, Any]) -> str:
+    if status.phase is Phase.RUNNING:
+        return "READY" if _ready(status) else "WAITING_FOR_CLIENT_APP"
+    if status.phase is Phase.STOPPING and spec.get("operatingMode") == "Suspended":
+        return "CANCELLED"
+    return _APP_STATES.get(status.phase or Phase.PENDING, "PENDING")
+
+
+def _ready(status: Status) -> bool:
+    return any(each.type == "Ready" and each.status == "True" for each in status.conditions)
+
+
+def _ports(status: Status) -> Iterable[Any]:
+    return status.endpoint.ports if status.endpoint else ()
+
+
+def container(
+    body: Mapping[str, Any], status: Status, task: ObservedTask, attempt: int
+) -> ContainerRecord:
+    """hardware.user_containers' row of one task of the object."""
+    meta, spec = body["metadata"], body.get("spec", {})
+    entry = next((each for each in status.tasks if each.arn == task.arn), None)
+    ended = next((each for each in status.last_terminations if each.attempt == attempt), None)
+    current = entry is not None and entry.role is Role.CURRENT
+    ports = {port.container_port: port.host_port for port in _ports(status)} if current else {}
+    family, _, revision = task.definition_arn.rpartition("/")[2].partition(":")
+    return ContainerRecord(
+        container_id=task.arn,
+        uid=meta["uid"],
+        namespace=meta["namespace"],
+        name=meta["name"],
+        attempt=attempt,
+        user_id=spec.get("user") or None,
+        cluster=task.cluster_arn.rpartition("/")[2],
+        location=_part(task.arn, 3),
+        ip=status.endpoint.ip if current and status.endpoint else task.private_ip,
+        state=_state(task, entry, _ready(status), ended.stop_code if ended else task.stop_code),
+        port_32262=ports.get(32262, -1),
+        port_32263=ports.get(32263, -1),
+        port_32273=ports.get(32273, -1),
+        dpi=spec.get("dpi"),
+        task_definition=family,
+        task_version=int(revision) if revision.isdigit() else None,
+        version=task.version or 0,
+        generation=meta.get("generation", 0),
+        observed_at=task.observed_at,
+        created_at=task.created_at,
+        started_at=task.started_at,
+        stopped_at=task.stopped_at,
+        stop_code=ended.stop_code if ended and task.stopped else task.stop_code,
+        stopped_reason=failures.stopped_text(task),
+        exit_code=ended.exit_code if ended and task.stopped else None,
+    )
+
+
+def _part(arn: str, index: int) -> str:
+    parts = arn.split(":")
+    return parts[index] if len(parts) > index else ""
+
+
+def _state(task: ObservedTask, entry: Task | None, ready: bool, stop_code: str) -> str:
+    if task.stopped:
+        return "FAILED" if _failed(task, stop_code) else "STOPPED"
+    if task.stopping or (entry is not None and entry.role is Role.RETIRING):
+        return "DELETING"
+    if task.last_status == "RUNNING":
+        return "RUNNING_AVAILABLE" if ready else "RUNNING_UNAVAILABLE"
+    return "CREATING"
+
+
+def _failed(task: ObservedTask, stop_code: str) -> bool:
+    """FAILED: it never started, or its containers ended with an error nobody asked for."""
+    if stop_code in failures.OUR_STOPS:
+        return False
+    return task.started_at is None or any(each.exit_code for each in task.containers)
+
+
+def history(
+    body: Mapping[str, Any], old: Status, new: Status, told: Iterable[Transition], at: datetime
+) -> tuple[HistoryRecord, ...]:
+    """logs.container_history's rows of the transitions of one status write."""
+    meta = body["metadata"]
+    return tuple(
+        HistoryRecord(
+            key=each.key,
+            at=at,
+            uid=meta["uid"],
+            namespace=meta["namespace"],
+            name=meta["name"],
+            attempt=each.attempt,
+            container_id=each.task_arn,
+            phase_from=str(old.phase or ""),
+            phase_to=str(new.phase or ""),
+            reason=each.reason,
+            message=each.message,
+        )
+        for each in told
+    )
