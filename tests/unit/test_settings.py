@@ -1,0 +1,146 @@
+"""Settings from an environment, and what is said about a bad one."""
+
+import pytest
+
+from fractal_operator.settings import BadSettings, Settings, describe, load_settings
+
+
+def faults(environ: dict[str, str]) -> tuple[str, ...]:
+    with pytest.raises(BadSettings) as caught:
+        load_settings(environ)
+    assert str(caught.value) == "\n".join(caught.value.lines)
+    return caught.value.lines
+
+
+def test_an_empty_environment_is_enough() -> None:
+    settings = load_settings({})
+    assert settings.region is None
+    assert settings.namespaces == ()
+    assert settings.database_url is None
+
+
+def test_only_the_environment_given_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRACTAL_WORKERS", "3")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert load_settings({}).workers != 3
+    assert load_settings({}).region is None
+
+
+def test_values_are_read_with_their_types() -> None:
+    settings = load_settings(
+        {
+            "FRACTAL_CLUSTER": "arn:aws:ecs:eu-central-1:123456789012:cluster/apps",
+            "FRACTAL_SUBNETS": " subnet-0123456789abcdef0, subnet-01234567 ,",
+            "FRACTAL_ASSIGN_PUBLIC_IP": "Enabled",
+            "FRACTAL_METRICS_PORT": "0",
+            "FRACTAL_SWEEP_SECONDS": "30.5",
+            "FRACTAL_DATABASE_URL": "postgresql://u:p@db/fractal\n",
+            "FRACTAL_CONFIRM_MASS_LOSS": "apps",
+            "FRACTAL_LOG_LEVEL": "",
+        }
+    )
+    assert settings.cluster == "arn:aws:ecs:eu-central-1:123456789012:cluster/apps"
+    assert settings.subnets == ("subnet-0123456789abcdef0", "subnet-01234567")
+    assert settings.assign_public_ip == "Enabled"
+    assert settings.metrics_port == 0
+    assert settings.sweep_seconds == 30.5
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == "postgresql://u:p@db/fractal"
+    assert settings.confirm_mass_loss == ("apps",)
+    assert settings.log_level == "INFO"
+
+
+@pytest.mark.parametrize(
+    ("environ", "region"),
+    [
+        ({"AWS_DEFAULT_REGION": "us-east-1"}, "us-east-1"),
+        ({"AWS_DEFAULT_REGION": "us-east-1", "AWS_REGION": "eu-west-1"}, "eu-west-1"),
+        ({"AWS_REGION": "eu-west-1", "FRACTAL_REGION": "us-gov-west-1"}, "us-gov-west-1"),
+    ],
+)
+def test_the_region_falls_back_to_what_aws_tools_read(environ: dict[str, str], region: str) -> None:
+    assert load_settings(environ).region == region
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        ("FRACTAL_WORKERS", "many", "'many' is not allowed; allowed: a whole number from 1 to 256"),
+        ("FRACTAL_WORKERS", "0", "'0' is not allowed; allowed: a whole number from 1 to 256"),
+        ("FRACTAL_SWEEP_SECONDS", "nan", "'nan' is not allowed; allowed: a number from 5 to 240"),
+        ("FRACTAL_QUOTA_SHARE", "0", "'0' is not allowed; allowed: a number above 0, up to 1"),
+        ("FRACTAL_LOG_FORMAT", "xml", "'xml' is not allowed; allowed: one of auto, json, text"),
+        (
+            "FRACTAL_ASSIGN_PUBLIC_IP",
+            "true",
+            "'true' is not allowed; allowed: one of Enabled, Disabled",
+        ),
+        (
+            "FRACTAL_NAMESPACES",
+            "team-a,Team_B",
+            "'Team_B' is not allowed; allowed: namespace names, comma-separated",
+        ),
+        (
+            "FRACTAL_INSTALL_ID",
+            "a" * 21,
+            f"'{'a' * 21}' is not allowed; allowed: 1 to 20 of a-z, 0-9 and -",
+        ),
+        ("AWS_REGION", "Europe", "'Europe' is not allowed; allowed: a region such as eu-central-1"),
+    ],
+)
+def test_a_fault_is_one_line_with_the_variable_and_what_is_allowed(
+    variable: str, value: str, line: str
+) -> None:
+    assert faults({variable: value}) == (f"{variable}: {line}",)
+
+
+def test_every_fault_is_told_at_once() -> None:
+    lines = faults({"FRACTAL_WORKERS": "x", "FRACTAL_LOG_LEVEL": "loud", "FRACTAL_NO_SUCH": "1"})
+    assert sorted(line.partition(":")[0] for line in lines) == [
+        "FRACTAL_LOG_LEVEL",
+        "FRACTAL_NO_SUCH",
+        "FRACTAL_WORKERS",
+    ]
+
+
+def test_a_typing_error_gets_a_suggestion() -> None:
+    (line,) = faults({"FRACTAL_WORKER": "4"})
+    assert line == "FRACTAL_WORKER: there is no such setting; did you mean FRACTAL_WORKERS?"
+
+
+def test_two_settings_that_do_not_fit_together_are_both_named() -> None:
+    (line,) = faults({"FRACTAL_SWEEP_SECONDS": "10", "FRACTAL_FAST_SWEEP_SECONDS": "20"})
+    assert line == "FRACTAL_FAST_SWEEP_SECONDS must not be above FRACTAL_SWEEP_SECONDS"
+
+
+@pytest.mark.parametrize("url", ["mysql://u:hunter2@db/x", "u:hunter2@db", "postgresql://"])
+def test_a_secret_is_never_shown(url: str) -> None:
+    with pytest.raises(BadSettings) as caught:
+        load_settings({"FRACTAL_DATABASE_URL": url})
+    (line,) = caught.value.lines
+    assert "hunter2" not in line
+    assert line.startswith("FRACTAL_DATABASE_URL: the value (not shown) is not allowed; allowed: ")
+    assert caught.value.__cause__ is None
+    good = load_settings({"FRACTAL_DATABASE_URL": "postgresql://u:hunter2@db/x"})
+    assert "hunter2" not in repr(good)
+
+
+def test_variables_of_a_service_beside_the_pod_are_no_settings() -> None:
+    load_settings(
+        {
+            "FRACTAL_OPERATOR_SERVICE_HOST": "10.0.0.1",
+            "FRACTAL_OPERATOR_SERVICE_PORT": "8080",
+            "FRACTAL_OPERATOR_SERVICE_PORT_METRICS": "8080",
+            "FRACTAL_OPERATOR_PORT": "tcp://10.0.0.1:8080",
+            "FRACTAL_OPERATOR_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+            "FRACTAL_OPERATOR_PORT_8080_TCP_ADDR": "10.0.0.1",
+        }
+    )
+
+
+def test_every_setting_is_described() -> None:
+    rows = list(describe())
+    assert len(rows) == len(Settings.model_fields)
+    for row in rows:
+        assert row.description.endswith("."), row.variable
+        assert row.allowed, row.variable
