@@ -23,11 +23,6 @@ from pydantic_core import CoreSchema
 FieldInfo = Any
 """What pydantic's ``Field`` returns; pydantic itself annotates it as Any."""
 
-NO_CONTROL = r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$"
-"""No control, bidirectional-override or line-breaking characters: safe to print in a column."""
-NO_NUL = r"^[^\x00]*$"
-"""Any text that a process environment, a JSON document and PostgreSQL can all hold."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:

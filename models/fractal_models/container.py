@@ -1,20 +1,19 @@
 """FractalContainer, fractal.co/v1alpha1: the models that the CRD is generated from (front door)."""
 
-from fractal_models.spec import (
+from fractal_models.spec import InvalidSpec, Spec, parse_spec
+from fractal_models.spec_parts import (
     AssignPublicIp,
     DeletionPolicy,
-    InvalidSpec,
     LaunchType,
     Network,
     OperatingMode,
     Placement,
     RestartPolicy,
-    Spec,
     Timeouts,
     UpdateStrategy,
-    parse_spec,
 )
-from fractal_models.status import (
+from fractal_models.status import Status
+from fractal_models.status_parts import (
     Attempt,
     Condition,
     ConditionStatus,
@@ -23,13 +22,12 @@ from fractal_models.status import (
     Phase,
     PlacementStatus,
     Role,
-    Status,
     Task,
     Termination,
     clip,
 )
-from fractal_models.template import (
-    TEMPLATE_CONTAINER,
+from fractal_models.template import TEMPLATE_CONTAINER, Template
+from fractal_models.template_parts import (
     Compatibility,
     CpuArchitecture,
     EnvVar,
@@ -40,7 +38,6 @@ from fractal_models.template import (
     Protocol,
     RuntimePlatform,
     Secret,
-    Template,
 )
 
 __all__ = [

@@ -84,7 +84,7 @@ def crd() -> dict[str, Any]:
 def strip_cel(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest for API servers before 1.25: no CEL rules, but ``oneOf`` where it can stand in.
 
-    Never both: where ``oneOf`` fails the server skips CEL, so its message would hide the rule's.
+    Never both: where ``oneOf`` fails the server skips CEL, and shows the poorer message of the two.
     The rules that have no stand-in are still checked by the operator (condition Stalled).
     """
     stripped: dict[str, Any] = _without_cel(deepcopy(dict(manifest)))
@@ -134,7 +134,8 @@ def _structural(model: type[Spec | Status], *, defaults: bool) -> JsonSchema:
 def _inline(node: JsonSchema, defs: Mapping[str, JsonSchema], defaults: bool) -> JsonSchema:
     """``node`` without references, unions with null, titles and what only JSON Schema knows."""
     node = _resolved(node, defs)
-    out: JsonSchema = {key: node[key] for key in _KEPT if key in node}
+    # copied: what two places share would become an anchor in the YAML
+    out: JsonSchema = {key: deepcopy(node[key]) for key in _KEPT if key in node}
     if "description" in out:
         out["description"] = " ".join(out["description"].split())
     if "const" in node:

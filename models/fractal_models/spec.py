@@ -5,181 +5,43 @@ Defaults stand here only where a task's meaning depends on them; what an install
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, StrictBool, StrictInt, ValidationError
+from pydantic import Field, StrictBool, StrictInt, ValidationError
 
 from fractal_models.api_types import (
     LIST_ATOMIC,
-    LIST_SET,
-    NO_CONTROL,
-    NO_NUL,
     Rule,
     SpecModel,
     in_place,
     list_map,
     next_launch,
     replaces,
-    unique,
     unique_by,
 )
-from fractal_models.spec_rules import PLACEMENT_RULES, SPEC_RULES, fargate
-from fractal_models.template import EnvVar, Template
-
-REGION = r"^([a-z]{2,8}(-[a-z]+)+-[0-9]+)?$"
-CLUSTER = r"^((arn:aws[a-z-]*:ecs:[a-z0-9-]+:[0-9]{12}:cluster/)?[A-Za-z0-9_-]{1,255})?$"
-TASK_DEFINITION = (
-    r"^(arn:aws[a-z-]*:ecs:[a-z0-9-]+:[0-9]{12}:task-definition/)?"
-    r"[A-Za-z0-9_-]{1,255}(:[0-9]{1,9})?$"
+from fractal_models.patterns import (
+    AWS_NAME,
+    CLUSTER,
+    HOST_OR_URL,
+    NO_CONTROL,
+    NO_NUL,
+    REGION,
+    TAG_TEXT,
+    TASK_DEFINITION,
+    WORDS,
 )
-URL = r"^(https?://)?[^\x00-\x20\x7f/@]+(/[^\x00-\x20\x7f]*)?$"
-TAG_VALUE = r"^[\p{L}\p{Z}\p{N}_.:/=+@-]*$"
-
-
-class LaunchType(StrEnum):
-    """ECS's launch types; MANAGED_INSTANCES is reached by capacityProvider only."""
-
-    EC2 = "EC2"
-    FARGATE = "FARGATE"
-    EXTERNAL = "EXTERNAL"
-
-
-class AssignPublicIp(StrEnum):
-    """Whether a task of network mode awsvpc gets a public address."""
-
-    ENABLED = "Enabled"
-    DISABLED = "Disabled"
-
-
-class OperatingMode(StrEnum):
-    """Whether there should be a task."""
-
-    RUNNING = "Running"
-    SUSPENDED = "Suspended"
-
-
-class RestartPolicy(StrEnum):
-    """Which ends of a task are followed by another one."""
-
-    ALWAYS = "Always"
-    ON_FAILURE = "OnFailure"
-    NEVER = "Never"
-
-
-class UpdateStrategy(StrEnum):
-    """How a change that replaces the task is carried out."""
-
-    RECREATE = "Recreate"
-
-
-class DeletionPolicy(StrEnum):
-    """What happens to the task when the object is deleted."""
-
-    DELETE = "Delete"
-    RETAIN = "Retain"
-
-
-class Placement(SpecModel):
-    """One rung of the placement ladder."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = PLACEMENT_RULES
-
-    capacity_provider: Annotated[
-        str,
-        next_launch(
-            "name of a capacity provider of the cluster, FARGATE or FARGATE_SPOT, at most 255 "
-            "characters. Either this or launchType.",
-            min_length=1,
-            max_length=255,
-            pattern=r"^[A-Za-z0-9_-]+$",
-        ),
-    ] = ""
-    launch_type: Annotated[
-        LaunchType | None,
-        next_launch(
-            "EC2, FARGATE or EXTERNAL; Managed Instances go by capacityProvider. Either this or "
-            "capacityProvider."
-        ),
-    ] = None
-    wait_seconds: Annotated[
-        StrictInt | None,
-        next_launch(
-            "seconds on this rung, waiting for capacity included, 1 to 86400; then the next rung. "
-            "Empty: timeouts.provisioningSeconds.",
-            ge=1,
-            le=86400,
-        ),
-    ] = None
-
-
-class Network(SpecModel):
-    """The network of a task of mode awsvpc (Fargate always is)."""
-
-    subnets: Annotated[
-        tuple[Annotated[str, Field(max_length=64, pattern=r"^subnet-[0-9a-z]+$")], ...],
-        AfterValidator(unique),
-        replaces(
-            "ids of subnets of one VPC, at most 16; several zones help when one has no capacity. "
-            "Empty: the operator's setting.",
-            max_length=16,
-            json_schema_extra=LIST_SET,
-        ),
-    ] = ()
-    security_groups: Annotated[
-        tuple[Annotated[str, Field(max_length=64, pattern=r"^sg-[0-9a-z]+$")], ...],
-        AfterValidator(unique),
-        replaces(
-            "ids of security groups, at most 5. Empty: the operator's setting.",
-            max_length=5,
-            json_schema_extra=LIST_SET,
-        ),
-    ] = ()
-    assign_public_ip: Annotated[
-        AssignPublicIp | None,
-        replaces("Enabled or Disabled, Fargate only. Empty: the operator's setting."),
-    ] = None
-
-
-class Timeouts(SpecModel):
-    """How long things may take."""
-
-    provisioning_seconds: Annotated[
-        StrictInt,
-        in_place(
-            "seconds in ECS's state PROVISIONING, 1 to 86400; then the task is stopped and the "
-            "next rung tried.",
-            ge=1,
-            le=86400,
-        ),
-    ] = 1800
-    start_seconds: Annotated[
-        StrictInt,
-        in_place(
-            "seconds from ECS's state PENDING to RUNNING, 1 to 86400; then the task is stopped "
-            "and launched again.",
-            ge=1,
-            le=86400,
-        ),
-    ] = 600
-    lifetime_seconds: Annotated[
-        StrictInt | None,
-        in_place(
-            "seconds a task may run, 1 to 31536000; then it ends as Expired and is not launched "
-            "again. Empty: for ever.",
-            ge=1,
-            le=31536000,
-        ),
-    ] = None
-    ttl_seconds_after_finished: Annotated[
-        StrictInt | None,
-        in_place(
-            "seconds after the end (Succeeded, Failed) until the object is deleted, 0 to 31536000. "
-            "Empty: it is kept.",
-            ge=0,
-            le=31536000,
-        ),
-    ] = None
+from fractal_models.spec_parts import (
+    DeletionPolicy,
+    Network,
+    OperatingMode,
+    Placement,
+    RestartPolicy,
+    Timeouts,
+    UpdateStrategy,
+)
+from fractal_models.spec_rules import SPEC_RULES, fargate
+from fractal_models.template import Template
+from fractal_models.template_parts import EnvVar
 
 
 class Spec(SpecModel):
@@ -232,7 +94,7 @@ class Spec(SpecModel):
             "the main container of taskDefinition, at most 255 letters, digits, hyphens and "
             "underscores: overrides, health and exit code are its. Empty: the only essential one.",
             max_length=255,
-            pattern=r"^[A-Za-z0-9_-]*$",
+            pattern=AWS_NAME,
         ),
     ] = ""
     placement: Annotated[
@@ -281,11 +143,11 @@ class Spec(SpecModel):
             "credentials; passed as WEBSERVER_URL.",
             min_length=1,
             max_length=2048,
-            pattern=URL,
+            pattern=HOST_OR_URL,
         ),
     ] = ""
     tags: Annotated[
-        Mapping[str, Annotated[str, Field(max_length=256, pattern=TAG_VALUE)]],
+        Mapping[str, Annotated[str, Field(max_length=256, pattern=TAG_TEXT)]],
         next_launch(
             "AWS tags of the task, at most 40; keys of 1 to 128 and values of at most 256 letters, "
             "digits, spaces and _.:/=+@-; keys must not start with aws: or fractal.co/.",
@@ -353,5 +215,10 @@ def _readable(error: Mapping[str, Any]) -> str:
     path = "spec"
     for step in error["loc"]:
         path += f"[{step}]" if isinstance(step, int) else f".{step}"
-    message = "unknown field" if error["type"] == "extra_forbidden" else error["msg"]
-    return f"{path}: {message.removeprefix('Value error, ')}"
+    match error["type"]:
+        case "extra_forbidden":
+            return f"{path}: unknown field"
+        case "string_pattern_mismatch":
+            return f"{path}: {WORDS[error['ctx']['pattern']]}"
+        case _:
+            return f"{path}: {error['msg'].removeprefix('Value error, ')}"

@@ -1,32 +1,26 @@
 """The cross-field rules of a FractalContainer's spec, each in Python and in CEL."""
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 from fractal_models.api_types import Rule
-from fractal_models.template import Compatibility, NetworkMode
+from fractal_models.patterns import TAG_TEXT
+from fractal_models.template_parts import Compatibility, NetworkMode
 
-FARGATE_MEMORY_MIB: dict[int, tuple[int, int, int]] = {
-    512: (1024, 4096, 1024),
-    1024: (2048, 8192, 1024),
-    2048: (4096, 16384, 1024),
-    4096: (8192, 30720, 1024),
-    8192: (16384, 61440, 4096),
-    16384: (32768, 122880, 8192),
+FARGATE_MEMORY_MIB: Mapping[int, range] = {
+    512: range(1024, 4096 + 1, 1024),
+    1024: range(2048, 8192 + 1, 1024),
+    2048: range(4096, 16384 + 1, 1024),
+    4096: range(8192, 30720 + 1, 1024),
+    8192: range(16384, 61440 + 1, 4096),
+    16384: range(32768, 122880 + 1, 8192),
 }
-"""CPU units -> least, most and step of memory (AWS: "Task size", RegisterTaskDefinition)."""
-FARGATE_SMALLEST = (256, (512, 1024, 2048))
-
-FARGATE_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
-
-
-TAG_KEY = r"^[\p{L}\p{Z}\p{N}_.:/=+@-]+$"
-
-
-def _taggable(key: str) -> bool:
-    return 1 <= len(key) <= 128 and all(
-        unicodedata.category(letter)[0] in "LZN" or letter in "_.:/=+@-" for letter in key
-    )
+"""CPU units -> MiB that Fargate sells with them, but for the smallest size
+(AWS, RegisterTaskDefinition, parameter ``memory``)."""
+FARGATE_SMALLEST_MIB = (512, 1024, 2048)
+"""What Fargate sells with 256 CPU units."""
+FARGATE_CPU_UNITS = (256, *FARGATE_MEMORY_MIB)
 
 
 def fargate(spec: Any) -> bool:
@@ -35,36 +29,10 @@ def fargate(spec: Any) -> bool:
     if template and Compatibility.FARGATE in template.requires_compatibilities:
         return True
     return any(
-        rung.launch_type == "FARGATE" or rung.capacity_provider in FARGATE_PROVIDERS
+        rung.launch_type == "FARGATE" or rung.capacity_provider in ("FARGATE", "FARGATE_SPOT")
         for rung in spec.placement
     )
 
-
-def fargate_offers(cpu_units: int, memory_mib: int) -> bool:
-    """Whether Fargate sells this pair of CPU units and MiB."""
-    if cpu_units == FARGATE_SMALLEST[0]:
-        return memory_mib in FARGATE_SMALLEST[1]
-    if cpu_units not in FARGATE_MEMORY_MIB:
-        return False
-    least, most, step = FARGATE_MEMORY_MIB[cpu_units]
-    return least <= memory_mib <= most and memory_mib % step == 0
-
-
-_CPU, _MEM = "self.template.cpuUnits", "self.template.memoryMiB"
-_OFFERED = " || ".join(
-    [f"({_CPU} == {FARGATE_SMALLEST[0]} && {_MEM} in {list(FARGATE_SMALLEST[1])})"]
-    + [
-        f"({_CPU} == {cpu} && {_MEM} >= {least} && {_MEM} <= {most} && {_MEM} % {step} == 0)"
-        for cpu, (least, most, step) in FARGATE_MEMORY_MIB.items()
-    ]
-)
-_OFFERED_TEXT = "; ".join(
-    [f"{FARGATE_SMALLEST[0]} with 512, 1024 or 2048"]
-    + [
-        f"{cpu} with {least} to {most} in steps of {step}"
-        for cpu, (least, most, step) in FARGATE_MEMORY_MIB.items()
-    ]
-)
 
 _FARGATE = (
     "((has(self.template.requiresCompatibilities) && "
@@ -79,12 +47,42 @@ _EXTERNAL = (
 )
 
 
+def _fargate_rule(message: str, cel: str, holds: Any) -> Rule:
+    """A rule about the template, for specs that ask for Fargate. ``holds`` gets the template."""
+    return Rule(
+        message,
+        f"!has(self.template) || !{_FARGATE} || {cel}",
+        lambda spec: spec.template is None or not fargate(spec) or holds(spec.template),
+    )
+
+
+def _memory_rule(cpu: int, sizes: range | tuple[int, ...]) -> Rule:
+    cpu_units, memory = "self.template.cpuUnits", "self.template.memoryMiB"
+    if isinstance(sizes, range):
+        least, most = sizes[0], sizes[-1]
+        words = f"{least} to {most} in steps of {sizes.step}"
+        cel = f"({memory} >= {least} && {memory} <= {most} && {memory} % {sizes.step} == 0)"
+    else:
+        words = ", ".join(map(str, sizes[:-1])) + f" or {sizes[-1]}"
+        cel = f"{memory} in {list(sizes)}"
+    return _fargate_rule(
+        f"on Fargate, template.cpuUnits {cpu} goes with memoryMiB {words}",
+        f"{cpu_units} != {cpu} || {cel}",
+        lambda template: template.cpu_units != cpu or template.memory_mib in sizes,
+    )
+
+
 def _external(spec: Any) -> bool:
     template = spec.template
     return bool(
         (template and Compatibility.EXTERNAL in template.requires_compatibilities)
         or any(rung.launch_type == "EXTERNAL" for rung in spec.placement)
     )
+
+
+def _not_awsvpc(spec: Any) -> bool:
+    mode = spec.template.network_mode if spec.template else None
+    return spec.network is None and mode is not NetworkMode.AWSVPC
 
 
 def _compatible(spec: Any) -> bool:
@@ -94,54 +92,43 @@ def _compatible(spec: Any) -> bool:
     )
 
 
-PLACEMENT_RULES = (
-    Rule(
-        "exactly one of capacityProvider and launchType must be set",
-        "has(self.capacityProvider) != has(self.launchType)",
-        lambda rung: bool(rung.capacity_provider) != (rung.launch_type is not None),
-    ),
-)
+def _taggable(key: str) -> bool:
+    return 1 <= len(key) <= 128 and all(
+        unicodedata.category(letter)[0] in "LZN" or letter in "_.:/=+@-" for letter in key
+    )
 
-ONE_SOURCE = Rule(
-    "exactly one of taskDefinition and template must be set",
-    "has(self.taskDefinition) != has(self.template)",
-    lambda s: bool(s.task_definition) != (s.template is not None),
-)
+
+def _reserved_tag(key: str) -> bool:
+    return key.lower().startswith("aws:") or key.startswith("fractal.co/")
+
 
 SPEC_RULES = (
-    ONE_SOURCE,
+    Rule(
+        "exactly one of taskDefinition and template must be set",
+        "has(self.taskDefinition) != has(self.template)",
+        lambda spec: bool(spec.task_definition) != (spec.template is not None),
+    ),
     Rule(
         "containerName goes with taskDefinition: a template has one container, named main",
         "!has(self.template) || !has(self.containerName) || self.containerName == ''",
-        lambda s: s.template is None or not s.container_name,
+        lambda spec: spec.template is None or not spec.container_name,
     ),
-    Rule(
-        "Fargate does not offer this pair of template.cpuUnits and template.memoryMiB: "
-        + _OFFERED_TEXT,
-        f"!has(self.template) || !{_FARGATE} || {_OFFERED}",
-        lambda s: (
-            s.template is None
-            or not fargate(s)
-            or fargate_offers(s.template.cpu_units, s.template.memory_mib)
-        ),
+    _fargate_rule(
+        "on Fargate, template.cpuUnits is one of " + ", ".join(map(str, FARGATE_CPU_UNITS)),
+        f"self.template.cpuUnits in {list(FARGATE_CPU_UNITS)}",
+        lambda template: template.cpu_units in FARGATE_CPU_UNITS,
     ),
-    Rule(
-        "Fargate needs template.networkMode awsvpc: set it, or leave it empty",
-        f"!has(self.template) || !{_FARGATE} || !has(self.template.networkMode) || "
-        "self.template.networkMode == 'awsvpc'",
-        lambda s: (
-            s.template is None
-            or not fargate(s)
-            or s.template.network_mode in (None, NetworkMode.AWSVPC)
-        ),
+    _memory_rule(256, FARGATE_SMALLEST_MIB),
+    *(_memory_rule(cpu, sizes) for cpu, sizes in FARGATE_MEMORY_MIB.items()),
+    _fargate_rule(
+        "on Fargate, template.networkMode is awsvpc: set it, or leave it out",
+        "!has(self.template.networkMode) || self.template.networkMode == 'awsvpc'",
+        lambda template: template.network_mode in (None, NetworkMode.AWSVPC),
     ),
-    Rule(
-        "Fargate waits at most 120 s after SIGTERM: lower template.stopTimeoutSeconds",
-        f"!has(self.template) || !{_FARGATE} || !has(self.template.stopTimeoutSeconds) || "
-        "self.template.stopTimeoutSeconds <= 120",
-        lambda s: (
-            s.template is None or not fargate(s) or (s.template.stop_timeout_seconds or 0) <= 120
-        ),
+    _fargate_rule(
+        "on Fargate, template.stopTimeoutSeconds is at most 120",
+        "!has(self.template.stopTimeoutSeconds) || self.template.stopTimeoutSeconds <= 120",
+        lambda template: (template.stop_timeout_seconds or 0) <= 120,
     ),
     Rule(
         "a launchType of placement is missing in template.requiresCompatibilities",
@@ -156,30 +143,21 @@ SPEC_RULES = (
         _compatible,
     ),
     Rule(
-        "EXTERNAL instances know no awsvpc: remove network, and choose another networkMode",
+        "EXTERNAL instances know no awsvpc: leave out network, and networkMode awsvpc",
         f"!{_EXTERNAL} || (!has(self.network) && (!has(self.template) || "
         "!has(self.template.networkMode) || self.template.networkMode != 'awsvpc'))",
-        lambda s: (
-            not _external(s)
-            or (
-                s.network is None
-                and (s.template is None or s.template.network_mode is not NetworkMode.AWSVPC)
-            )
-        ),
+        lambda spec: not _external(spec) or _not_awsvpc(spec),
     ),
     Rule(
         "tags: keys have 1 to 128 letters, digits, spaces and _.:/=+@-",
-        f"!has(self.tags) || self.tags.all(k, size(k) <= 128 && k.matches(r'{TAG_KEY}'))",
-        lambda s: all(_taggable(key) for key in s.tags),
+        "!has(self.tags) || "
+        f"self.tags.all(k, size(k) >= 1 && size(k) <= 128 && k.matches(r'{TAG_TEXT}'))",
+        lambda spec: all(_taggable(key) for key in spec.tags),
     ),
     Rule(
         "tags: keys must not start with aws: or fractal.co/",
-        "!has(self.tags) || self.tags.all(k, !k.lowerAscii().startsWith('aws:') && "
-        "!k.startsWith('fractal.co/'))",
-        lambda s: (
-            not any(
-                key.lower().startswith("aws:") or key.startswith("fractal.co/") for key in s.tags
-            )
-        ),
+        "!has(self.tags) || self.tags.all(k, "
+        "!k.lowerAscii().startsWith('aws:') && !k.startsWith('fractal.co/'))",
+        lambda spec: not any(_reserved_tag(key) for key in spec.tags),
     ),
 )
