@@ -8,6 +8,7 @@ that its EC2 instance, and EC2 the addresses. Both are asked 100 at a time and r
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from fractal_helpers.aws.cache import Cache
@@ -37,6 +38,7 @@ class AddressBook:
         self._ec2 = ec2
         self._monotonic = monotonic
         self._public_ips: Cache[str, str] = Cache(_SIZE, monotonic=monotonic)
+        self._ids: Cache[str, str] = Cache(_SIZE, monotonic=monotonic)
         self._hosts: Cache[str, Address] = Cache(_SIZE, monotonic=monotonic)
         self._denied_until: dict[str, float] = {}
 
@@ -72,44 +74,46 @@ class AddressBook:
         return known
 
     def _instances(self, tasks: Sequence[ObservedTask]) -> dict[str, Address]:
-        """Addresses by container instance ARN; empty ones for instances outside EC2."""
+        """Addresses by container instance ARN; absent for instances that EC2 does not show."""
+        instance_ids = self._instance_ids(tasks)
+        # ECS Anywhere's instances (`mi-…`) are machines that EC2 does not know.
+        in_ec2 = (id_ for id_ in instance_ids.values() if id_.startswith("i-"))
+        known, unknown = _split(self._hosts, in_ec2)
+        if unknown:
+            asked = self._permitted(
+                "ec2:DescribeInstances", lambda: self._ec2.instance_addresses(unknown)
+            )
+            for instance_id, address in asked.items():
+                age = _INSTANCE_SECONDS if address.public_ip else _NO_PUBLIC_SECONDS
+                self._hosts.put(instance_id, address, age)
+            known |= asked
+        return {arn: known[id_] for arn, id_ in instance_ids.items() if id_ in known}
+
+    def _instance_ids(self, tasks: Sequence[ObservedTask]) -> dict[str, str]:
         clusters = {task.container_instance_arn: task.cluster_arn for task in tasks}
-        known, unknown = _split(self._hosts, clusters)
+        known, unknown = _split(self._ids, clusters)
         by_cluster: dict[ClusterArn, list[str]] = {}
         for arn in unknown:
             by_cluster.setdefault(clusters[arn], []).append(arn)
-        instance_ids: dict[str, str] = {}
         for cluster, arns in by_cluster.items():
-            instance_ids |= self._instance_ids(cluster, arns)
-        in_ec2 = {id_ for id_ in instance_ids.values() if id_.startswith("i-")}
-        asked: dict[str, Address] = {}
-        if in_ec2:
             asked = self._permitted(
-                "ec2:DescribeInstances", lambda: self._ec2.instance_addresses(in_ec2)
+                "ecs:DescribeContainerInstances", partial(self._ask_for_ids, cluster, arns)
             )
-        for arn, instance_id in instance_ids.items():
-            if instance_id not in in_ec2:
-                # ECS Anywhere (`mi-…`): a machine that EC2 does not know.
-                self._hosts.put(arn, Address())
-            elif address := asked.get(instance_id):
-                age = _INSTANCE_SECONDS if address.public_ip else _NO_PUBLIC_SECONDS
-                self._hosts.put(arn, address, age)
-                known[arn] = address
+            for arn, instance_id in asked.items():
+                self._ids.put(arn, instance_id)
+            known |= asked
         return known
 
-    def _instance_ids(self, cluster: ClusterArn, arns: Sequence[str]) -> dict[str, str]:
+    def _ask_for_ids(self, cluster: ClusterArn, arns: Sequence[str]) -> dict[str, str]:
         operation = "DescribeContainerInstances"
-
-        def ask() -> dict[str, str]:
-            found: dict[str, str] = {}
-            for batch in batches(arns, _BATCH):
-                params = {"cluster": cluster, "containerInstances": batch}
-                answer = self._ecs.call(operation, params)
-                for item in member(answer, operation, "containerInstances"):
-                    found[item.get("containerInstanceArn", "")] = item.get("ec2InstanceId", "")
-            return found
-
-        return self._permitted(f"ecs:{operation}", ask)
+        found: dict[str, str] = {}
+        for batch in batches(arns, _BATCH):
+            params = {"cluster": cluster, "containerInstances": batch}
+            answer = self._ecs.call(operation, params)
+            for item in member(answer, operation, "containerInstances"):
+                if instance_id := item.get("ec2InstanceId"):
+                    found[item["containerInstanceArn"]] = instance_id
+        return found
 
     def _permitted(self, action: str, ask: Callable[[], dict[str, T]]) -> dict[str, T]:
         if self._monotonic() < self._denied_until.get(action, float("-inf")):

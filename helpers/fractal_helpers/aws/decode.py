@@ -117,7 +117,7 @@ def instant(value: object) -> datetime | None:
                 moment = value
             case str():
                 moment = datetime.fromisoformat(value)
-            case int() | float():
+            case int() | float() if not isinstance(value, bool):
                 moment = datetime.fromtimestamp(value, UTC)
             case _:
                 return None

@@ -1,0 +1,373 @@
+"""The ECS client's calls: what is sent, and what their answers mean."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.unit.aws_wire import CLUSTER, Clock, Stubs, answer, clients, on_send, task_arn
+
+from fractal_helpers.aws.ecs import EcsClient
+from fractal_helpers.aws.limits import QuotaGroups
+from fractal_models.errors import OutcomeUnknown, Rejected, Throttled, Unavailable
+from fractal_models.observed import ClusterArn, ClusterInfo, LaunchFailure, RunTaskResult, TaskArn
+
+SEEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+HERE = ClusterArn(CLUSTER)
+REQUEST: dict[str, Any] = {
+    "cluster": CLUSTER,
+    "taskDefinition": "arn:aws:ecs:eu-central-1:111122223333:task-definition/fc-1:1",
+    "count": 1,
+    "clientToken": "abc",
+    "startedBy": "fc/i/u/1",
+    "capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT", "weight": 1}],
+    "networkConfiguration": {
+        "awsvpcConfiguration": {"subnets": ["subnet-1"], "assignPublicIp": "ENABLED"}
+    },
+    "overrides": {
+        "containerOverrides": [
+            {"name": "app", "environment": [{"name": "FRACTAL_SPEC_HASH", "value": "v1:a"}]}
+        ]
+    },
+    "tags": [{"key": "fractal.co/uid", "value": "u"}],
+    "enableExecuteCommand": True,
+    "propagateTags": "TASK_DEFINITION",
+}
+
+
+def payload(number: int, status: str = "RUNNING") -> dict[str, Any]:
+    return {"taskArn": task_arn(number), "clusterArn": CLUSTER, "lastStatus": status}
+
+
+def client(stubs: Stubs, clock: Clock | None = None) -> EcsClient:
+    clock = clock or Clock()
+    quotas = QuotaGroups(monotonic=clock.monotonic, sleep=clock.sleep)
+    return EcsClient(stubs.clients, quotas, now=lambda: SEEN, monotonic=clock.monotonic)
+
+
+def numbered(first: int, last: int) -> list[TaskArn]:
+    return [TaskArn(task_arn(number)) for number in range(first, last)]
+
+
+class TestRunTask:
+    def test_the_body_is_sent_as_it_is(self) -> None:
+        stubs = Stubs.active()
+        stubs.once.add_response(
+            "run_task", {"tasks": [payload(1, "PROVISIONING")], "failures": []}, REQUEST
+        )
+        result = client(stubs).run_task(REQUEST)
+        assert [task.arn for task in result.tasks] == [task_arn(1)]
+        assert result.tasks[0].last_status == "PROVISIONING"
+        assert result.tasks[0].observed_at == SEEN
+        assert result.failures == ()
+        stubs.assert_all_sent()
+
+    @pytest.mark.parametrize(
+        ("reason", "detail"),
+        [
+            ("RESOURCE:CPU", ""),
+            ("RESOURCE:MEMORY", ""),
+            ("RESOURCE:PORTS", ""),
+            ("RESOURCE:GPU", ""),
+            ("RESOURCE:ENI", ""),
+            ("AGENT", ""),
+            ("ATTRIBUTE", "ecs.os-type"),
+            ("LOCATION", ""),
+            ("Capacity is unavailable at this time. Please try again later", ""),
+            ("You've reached the limit on the number of tasks you can run concurrently", ""),
+        ],
+    )
+    def test_failures_are_an_answer_and_no_error(self, reason: str, detail: str) -> None:
+        stubs = Stubs.active()
+        failure = {"arn": "arn:i", "reason": reason, "detail": detail}
+        stubs.once.add_response("run_task", {"tasks": [], "failures": [failure]})
+        assert client(stubs).run_task(REQUEST) == RunTaskResult(
+            tasks=(), failures=(LaunchFailure(reason, detail, "arn:i"),)
+        )
+
+    def test_both_lists_may_be_filled_or_empty(self) -> None:
+        stubs = Stubs.active()
+        failures = [{"reason": "AGENT"}]
+        stubs.once.add_response("run_task", {"tasks": [payload(1)], "failures": failures})
+        stubs.once.add_response("run_task", {"tasks": [], "failures": []})
+        ecs = client(stubs)
+        both = ecs.run_task(REQUEST)
+        assert (len(both.tasks), len(both.failures)) == (1, 1)
+        assert ecs.run_task(REQUEST) == RunTaskResult((), ())
+
+    @pytest.mark.parametrize(
+        "answered", [{}, {"tasks": [{"lastStatus": "PENDING"}], "failures": []}]
+    )
+    def test_an_answer_that_cannot_be_read_leaves_the_outcome_unknown(self, answered: Any) -> None:
+        stubs = Stubs.active()
+        stubs.once.add_response("run_task", answered)
+        with pytest.raises(OutcomeUnknown):
+            client(stubs).run_task(REQUEST)
+
+    @pytest.mark.parametrize("change", [{"count": 2}, {"clientToken": ""}, {"count": None}])
+    def test_it_launches_one_task_under_a_token_or_nothing(self, change: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="clientToken"):
+            client(Stubs.active()).run_task(REQUEST | change)
+
+    def test_permits_are_taken_beforehand_and_run_out(self) -> None:
+        stubs, clock = Stubs.active(), Clock()
+        ecs = client(stubs, clock)
+        assert [ecs.launch_permit() for _ in range(26)] == [True] * 25 + [False]
+        stubs.once.add_response("run_task", {"tasks": [payload(1)], "failures": []})
+        ecs.run_task(REQUEST)
+        assert clock.slept == [], "the permit was the caller's: sending takes none"
+        clock.time += 0.1
+        assert ecs.launch_permit()
+
+    def test_stops_go_on_when_launches_have_used_their_share(self) -> None:
+        stubs, clock = Stubs.active(), Clock()
+        ecs = client(stubs, clock)
+        while ecs.launch_permit():
+            pass
+        stubs.ecs.add_response("stop_task", {"task": payload(1)})
+        assert ecs.stop_task(HERE, TaskArn(task_arn(1)), "deleted")
+        assert clock.slept == []
+
+
+class TestStopTask:
+    ARN = TaskArn(task_arn(1))
+
+    def test_the_task_as_it_is_now(self) -> None:
+        stubs = Stubs.active()
+        params = {"cluster": CLUSTER, "task": self.ARN, "reason": "deleted"}
+        stubs.ecs.add_response(
+            "stop_task", {"task": payload(1) | {"desiredStatus": "STOPPED"}}, params
+        )
+        found = client(stubs).stop_task(HERE, self.ARN, "deleted")
+        assert found
+        assert found.stopping
+        assert not found.stopped
+
+    def test_a_long_reason_is_cut(self) -> None:
+        stubs = Stubs.active()
+        params = {"cluster": CLUSTER, "task": self.ARN, "reason": "é" * 255}
+        stubs.ecs.add_response("stop_task", {"task": payload(1)}, params)
+        assert client(stubs).stop_task(HERE, self.ARN, "é" * 3000)
+
+    def test_a_task_that_ecs_does_not_know_is_none(self) -> None:
+        stubs = Stubs.active()
+        stubs.ecs.add_client_error(
+            "stop_task", "InvalidParameterException", "The referenced task was not found."
+        )
+        assert client(stubs).stop_task(HERE, self.ARN, "") is None
+
+    @pytest.mark.parametrize(
+        ("code", "text", "expected"),
+        [
+            ("InvalidParameterException", "taskId length should be one of [32,36]", Rejected),
+            ("ClusterNotFoundException", "Cluster not found.", Rejected),
+            ("InvalidParameterException", "Rate exceeded", Throttled),
+        ],
+    )
+    def test_other_refusals_are_errors(self, code: str, text: str, expected: Any) -> None:
+        stubs = Stubs.active()
+        stubs.ecs.add_client_error("stop_task", code, text)
+        with pytest.raises(expected):
+            client(stubs).stop_task(HERE, self.ARN, "")
+
+    def test_an_answer_without_the_task_is_not_an_unknown_task(self) -> None:
+        stubs = Stubs.active()
+        stubs.ecs.add_response("stop_task", {})
+        with pytest.raises(OutcomeUnknown):
+            client(stubs).stop_task(HERE, self.ARN, "")
+
+
+class TestDescribeTasks:
+    def test_no_tasks_no_call(self) -> None:
+        result = client(Stubs.active()).describe_tasks(CLUSTER, [])
+        assert (result.tasks, result.missing) == ((), ())
+
+    def test_a_hundred_a_call_each_once(self) -> None:
+        stubs = Stubs.active()
+        arns = numbered(0, 250)
+        for batch in (range(100), range(100, 200), range(200, 250)):
+            stubs.ecs.add_response(
+                "describe_tasks",
+                {"tasks": [payload(number) for number in batch], "failures": []},
+                {"cluster": CLUSTER, "tasks": [task_arn(number) for number in batch]},
+            )
+        result = client(stubs).describe_tasks(CLUSTER, arns + arns[:30])
+        assert [task.arn for task in result.tasks] == arns
+        assert result.missing == ()
+        stubs.assert_all_sent()
+
+    def test_missing_is_what_ecs_calls_so_and_what_it_passes_over(self) -> None:
+        stubs = Stubs.active()
+        failures = [{"arn": task_arn(1), "reason": "MISSING"}]
+        stubs.ecs.add_response("describe_tasks", {"tasks": [payload(0)], "failures": failures})
+        result = client(stubs).describe_tasks(CLUSTER, numbered(0, 3))
+        assert [task.arn for task in result.tasks] == [task_arn(0)]
+        assert result.missing == (task_arn(1), task_arn(2))
+
+    def test_tasks_that_were_not_asked_for_are_left_out(self) -> None:
+        stubs = Stubs.active()
+        stubs.ecs.add_response("describe_tasks", {"tasks": [payload(0), payload(9)]})
+        result = client(stubs).describe_tasks(CLUSTER, numbered(0, 1))
+        assert [task.arn for task in result.tasks] == [task_arn(0)]
+
+    def test_a_failure_of_another_kind_is_neither_seen_nor_missing(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        stubs = Stubs.active()
+        failures = [{"arn": task_arn(1), "reason": "ACCESS_DENIED"}]
+        stubs.ecs.add_response("describe_tasks", {"tasks": [payload(0)], "failures": failures})
+        result = client(stubs).describe_tasks(CLUSTER, numbered(0, 2))
+        assert [task.arn for task in result.tasks] == [task_arn(0)]
+        assert result.missing == ()
+        assert "ACCESS_DENIED" in caplog.text
+
+    def test_one_refused_arn_does_not_fail_the_others(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        stubs = Stubs.active()
+        bad = TaskArn("arn:aws:ecs:eu-central-1:111122223333:task/main/bad")
+        text = "Invalid identifier: Identifier is for other. Your cluster is main"
+
+        def expect(*, refused: bool, arns: list[TaskArn], found: list[int]) -> None:
+            params = {"cluster": CLUSTER, "tasks": arns}
+            if refused:
+                stubs.ecs.add_client_error(
+                    "describe_tasks",
+                    "InvalidParameterException",
+                    text,
+                    expected_params=params,
+                )
+            else:
+                tasks = [payload(number) for number in found]
+                stubs.ecs.add_response("describe_tasks", {"tasks": tasks}, params)
+
+        zero, one, two = numbered(0, 3)
+        expect(refused=True, arns=[zero, one, bad, two], found=[])
+        expect(refused=False, arns=[zero, one], found=[0, 1])
+        expect(refused=True, arns=[bad, two], found=[])
+        expect(refused=True, arns=[bad], found=[])
+        expect(refused=False, arns=[two], found=[])
+        result = client(stubs).describe_tasks(CLUSTER, [zero, one, bad, two])
+        assert [task.arn for task in result.tasks] == [zero, one]
+        assert result.missing == (two,)
+        assert bad in caplog.text
+        stubs.assert_all_sent()
+
+    def test_a_cluster_that_is_gone_is_an_error_and_not_missing_tasks(self) -> None:
+        stubs = Stubs.active()
+        stubs.ecs.add_client_error("describe_tasks", "ClusterNotFoundException", "Cluster …")
+        with pytest.raises(Rejected) as caught:
+            client(stubs).describe_tasks(CLUSTER, numbered(0, 2))
+        assert caught.value.code == "ClusterNotFoundException"
+
+    def test_an_unreadable_answer_is_not_a_hundred_missing_tasks(self) -> None:
+        made = clients()
+        on_send(made.ecs, "DescribeTasks", lambda _: answer(b'{"tasks": [{"taskArn":'))
+        with pytest.raises(OutcomeUnknown):
+            EcsClient(made, QuotaGroups()).describe_tasks(CLUSTER, numbered(0, 2))
+
+    def test_a_thousand_tasks_cost_ten_calls_of_the_read_quota(self) -> None:
+        stubs, clock = Stubs.active(), Clock()
+        seen: list[str] = []
+        quotas = QuotaGroups(monotonic=clock.monotonic, sleep=clock.sleep)
+        ecs = EcsClient(stubs.clients, quotas, observe=lambda op, *_: seen.append(op))
+        for _ in range(10):
+            stubs.ecs.add_response("describe_tasks", {"tasks": []})
+        assert len(ecs.describe_tasks(CLUSTER, numbered(0, 1000)).missing) == 1000
+        assert seen == ["DescribeTasks"] * 10
+        assert quotas.bucket("ListTasks").take(n=40)
+        assert not quotas.bucket("ListTasks").try_take()
+
+
+class TestListTasks:
+    @pytest.mark.parametrize(
+        ("options", "sent"),
+        [
+            ({}, {"desiredStatus": "RUNNING"}),
+            ({"stopped": True}, {"desiredStatus": "STOPPED"}),
+            ({"started_by": "fc/i/u/1"}, {"startedBy": "fc/i/u/1"}),
+        ],
+    )
+    def test_one_filter_is_sent(self, options: dict[str, Any], sent: dict[str, str]) -> None:
+        stubs = Stubs.active()
+        arns = numbered(0, 2)
+        stubs.ecs.add_response("list_tasks", {"taskArns": arns}, {"cluster": CLUSTER, **sent})
+        assert client(stubs).list_tasks(CLUSTER, **options) == tuple(arns)
+
+    def test_two_filters_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="filter"):
+            client(Stubs.active()).list_tasks(CLUSTER, started_by="fc/i/u/1", stopped=True)
+
+    def test_all_pages_each_task_once(self) -> None:
+        stubs = Stubs.active()
+        params = {"cluster": CLUSTER, "desiredStatus": "RUNNING"}
+        pages = [numbered(0, 100), numbered(99, 150), []]
+        for index, arns in enumerate(pages):
+            page: dict[str, Any] = {"taskArns": arns}
+            if index < 2:
+                page["nextToken"] = f"page {index + 1}"
+            cursor = {"nextToken": f"page {index}"} if index else {}
+            stubs.ecs.add_response("list_tasks", page, params | cursor)
+        assert client(stubs).list_tasks(CLUSTER) == tuple(numbered(0, 150))
+        stubs.assert_all_sent()
+
+    def test_a_page_token_that_comes_back_ends_it(self) -> None:
+        stubs = Stubs.active()
+        for token in ("a", "b", "a"):
+            stubs.ecs.add_response("list_tasks", {"taskArns": [], "nextToken": token})
+        with pytest.raises(Unavailable, match="do not end"):
+            client(stubs).list_tasks(CLUSTER)
+        stubs.assert_all_sent()
+
+    def test_an_unreadable_page_is_not_an_empty_one(self) -> None:
+        stubs = Stubs.active()
+        stubs.ecs.add_response("list_tasks", {})
+        with pytest.raises(OutcomeUnknown):
+            client(stubs).list_tasks(CLUSTER)
+
+
+class TestDescribeCluster:
+    @pytest.mark.parametrize("status", ["ACTIVE", "INACTIVE"])
+    def test_a_cluster_in_any_status(self, status: str) -> None:
+        stubs = Stubs.active()
+        stubs.ecs.add_response(
+            "describe_clusters",
+            {"clusters": [{"clusterArn": CLUSTER, "clusterName": "main", "status": status}]},
+            {"clusters": ["main"]},
+        )
+        assert client(stubs).describe_cluster("main") == ClusterInfo(HERE, "main", status)
+
+    def test_missing_is_none(self) -> None:
+        stubs = Stubs.active()
+        failures = [{"arn": CLUSTER, "reason": "MISSING"}]
+        stubs.ecs.add_response("describe_clusters", {"clusters": [], "failures": failures})
+        assert client(stubs).describe_cluster("main") is None
+
+    def test_any_other_failure_is_an_error(self) -> None:
+        stubs = Stubs.active()
+        failures = [{"arn": CLUSTER, "reason": "OTHER"}]
+        stubs.ecs.add_response("describe_clusters", {"clusters": [], "failures": failures})
+        stubs.ecs.add_response("describe_clusters", {"clusters": [], "failures": []})
+        ecs = client(stubs)
+        with pytest.raises(Rejected) as caught:
+            ecs.describe_cluster("main")
+        assert caught.value.code == "OTHER"
+        with pytest.raises(OutcomeUnknown):
+            ecs.describe_cluster("main")
+
+
+def test_the_clients_have_bounded_timeouts_and_one_attempt_where_the_retry_is_ours() -> None:
+    made = clients()
+    for each, attempts in ((made.ecs, 3), (made.ecs_once, 1), (made.ec2, 3)):
+        config = each.meta.config
+        assert config.retries == {"mode": "standard", "total_max_attempts": attempts}
+        assert (config.connect_timeout, config.read_timeout) == (3, 15)
+        assert each.meta.region_name == "eu-central-1"
+
+
+def test_nothing_is_logged_of_ordinary_calls(caplog: pytest.LogCaptureFixture) -> None:
+    stubs = Stubs.active()
+    stubs.once.add_response("run_task", {"tasks": [payload(1)], "failures": []})
+    with caplog.at_level(logging.DEBUG, logger="fractal_helpers"):
+        client(stubs).run_task(REQUEST)
+    assert caplog.records == []
