@@ -6,18 +6,22 @@ The role that migrates owns the tables; the operator's own role needs no DDL.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import CheckConstraint, Connection, inspect, text
+from alembic.script import Script
+from sqlalchemy import CheckConstraint, Connection, Index, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 import fractal_models.migrations
 from fractal_helpers.sql import create_engine, translate
 from fractal_models.migrations import OPTIONS
 from fractal_models.tables import Base
+
+VERSIONS = Path(fractal_models.migrations.__file__).parent / "versions"
 
 
 def upgrade(url: str, revision: str = "head") -> None:
@@ -48,8 +52,42 @@ def check(url: str) -> list[str]:
     """
     with _connect(url) as connection:
         context = MigrationContext.configure(connection, opts=OPTIONS)
-        differences = [repr(entry) for entry in compare_metadata(context, Base.metadata)]
-        return differences + sorted(_check_differences(connection))
+        differences = compare_metadata(context, Base.metadata)
+        lines = [line for difference in differences for line in _lines(difference)]
+        return lines + sorted(_check_differences(connection))
+
+
+def draft(url: str, message: str, folder: Path = VERSIONS) -> Path:
+    """Write the next revision from what ``check`` finds, to be read and corrected; return its path.
+
+    For developers: ``url`` is a database at ``head``.
+    """
+    with _connect(url) as connection:
+        config = _config(connection)
+        config.set_main_option("version_locations", f"{_escaped(VERSIONS)}:{_escaped(folder)}")
+        script = command.revision(
+            config, message, autogenerate=True, head="head", version_path=str(folder)
+        )
+    assert isinstance(script, Script)
+    return Path(script.path)
+
+
+def _lines(difference: Any) -> Iterator[str]:
+    """Put Alembic's difference into words: a tuple, or a list of tuples for one column."""
+    match difference:
+        case list():
+            for part in difference:
+                yield from _lines(part)
+        case (str(kind), schema, table, column, dict(), old, new):
+            old, new = (getattr(value, "arg", value) for value in (old, new))
+            yield f"{kind} {schema}.{table}.{column}: database {old}, models {new}"
+        case ("add_column" | "remove_column" as kind, schema, table, column):
+            yield f"{kind} {schema}.{table}.{column.name}"
+        case (str(kind), Index() as index):
+            yield f"{kind} {index.name} on {index.table}"
+        case _:
+            kind, subject, *_ = difference
+            yield f"{kind} {subject}"
 
 
 def _check_differences(connection: Connection) -> Iterator[str]:
@@ -81,8 +119,12 @@ def _connect(url: str) -> Iterator[Connection]:
 
 def _config(connection: Connection) -> Config:
     config = Config()
-    folder = Path(fractal_models.migrations.__file__).parent
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.set_main_option("script_location", _escaped(VERSIONS.parent))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     return config
+
+
+def _escaped(path: Path) -> str:
+    """Return a path as ConfigParser wants it: it expands percent signs."""
+    return str(path).replace("%", "%%")

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from sqlalchemy import String
+from sqlalchemy.types import TypeEngine
+
 from fractal_models.tables import Base
 
 SCHEMAS = tuple(sorted({table.schema for table in Base.metadata.tables.values() if table.schema}))
@@ -19,6 +22,15 @@ def _ours(name: str | None, kind: str, _parents: Any) -> bool:
             return True
 
 
+def _other_length(
+    _context: Any, _live: Any, _column: Any, live: TypeEngine[Any], wanted: TypeEngine[Any]
+) -> bool | None:
+    """See what Alembic does not: a length limit where the model has none."""
+    if isinstance(live, String) and isinstance(wanted, String) and live.length != wanted.length:
+        return True
+    return None  # compare as usual
+
+
 # The version table stands in a schema of ours: since PostgreSQL 15 `public` is not writable by
 # everyone, and another application's Alembic may already keep its own `alembic_version` there.
 OPTIONS: dict[str, Any] = {
@@ -26,6 +38,6 @@ OPTIONS: dict[str, Any] = {
     "version_table_schema": "logs",
     "include_schemas": True,
     "include_name": _ours,
-    "compare_type": True,
+    "compare_type": _other_length,
     "compare_server_default": True,
 }
