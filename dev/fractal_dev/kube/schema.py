@@ -9,10 +9,12 @@ from __future__ import annotations
 import copy
 import ipaddress
 import json
-import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
+
+from pydantic_core import SchemaValidator, core_schema
 
 from fractal_dev.kube.errors import Cause
 
@@ -195,11 +197,21 @@ def _string(value: str, schema: Schema, path: str) -> Iterator[Cause]:
         yield Cause("FieldValueTooLong", path, message)
     elif len(value) < least:
         yield _body(path, value, f"should be at least {least} chars long")
-    elif pattern and not re.search(pattern, value):
+    elif pattern and not _matches(pattern, value):
         yield _body(path, value, f"should match '{pattern}'")
     check = _FORMATS.get(schema.get("format", ""))
     if check and not check(value):
         yield _wrong_type(path, schema["format"], value)
+
+
+def _matches(pattern: str, value: str) -> bool:
+    """By Rust's regex (pydantic): as in Go's, ``$`` is the very end and ``\\p{…}`` is known."""
+    return _expression(pattern).isinstance_python(value)
+
+
+@lru_cache(maxsize=256)
+def _expression(pattern: str) -> SchemaValidator:
+    return SchemaValidator(core_schema.str_schema(pattern=pattern))
 
 
 def _date_time(value: str) -> bool:

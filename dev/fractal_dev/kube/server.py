@@ -178,7 +178,10 @@ class KubeApi:
                     obj = answers.as_one(target, obj, accept, query, heads=heads)
                     heads = False
                 line = _dumps({"type": kind, "object": obj}) + "\n"
-                await response.write(line.encode())
+                try:
+                    await response.write(line.encode())
+                except ConnectionResetError:
+                    return response
         await response.write_eof()
         return response
 
