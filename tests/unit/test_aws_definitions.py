@@ -58,6 +58,14 @@ def test_another_client_exception_is_no_unknown_reference() -> None:
         client(stubs).resolve_definition("nothing")
 
 
+@pytest.mark.parametrize("answered", [{}, {"taskDefinition": {"family": FAMILY}}])
+def test_an_unreadable_answer_is_no_unknown_reference(answered: dict[str, Any]) -> None:
+    stubs = Stubs.active()
+    stubs.ecs.add_response("describe_task_definition", answered)
+    with pytest.raises(OutcomeUnknown):
+        client(stubs).resolve_definition(FAMILY)
+
+
 def test_a_family_is_resolved_each_time_and_a_revision_once_in_five_minutes() -> None:
     stubs, clock = Stubs.active(), Clock()
     ecs = client(stubs, clock)

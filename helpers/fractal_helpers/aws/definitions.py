@@ -15,12 +15,11 @@ from typing import Any
 from fractal_helpers.aws import decode
 from fractal_helpers.aws.cache import Cache
 from fractal_helpers.aws.calls import Api, member
-from fractal_models.errors import OutcomeUnknown, Rejected, Unavailable
+from fractal_models.errors import OutcomeUnknown, Rejected
 from fractal_models.observed import TaskDefinition
 
 _UNKNOWN = re.compile(r"Unable to describe task definition", re.IGNORECASE)
 _REVISION_SECONDS = 300.0
-_JOIN_SECONDS = 120.0
 _SIZE = 4096
 
 
@@ -72,7 +71,7 @@ class Definitions:
             if flight is None:
                 mine = self._flights[family] = Future()
         if flight is not None:
-            return _join(flight, family)
+            return flight.result()  # bounded: the timeouts of the calls bound the other thread
         try:
             found = self._find(family) or self._register(registration, family)
             self._families.put(family, found)
@@ -103,15 +102,6 @@ class Definitions:
             if found := self._find(family):
                 return found
             raise
-
-
-def _join(flight: Future[TaskDefinition], family: str) -> TaskDefinition:
-    try:
-        return flight.result(timeout=_JOIN_SECONDS)
-    except TimeoutError:
-        raise Unavailable(
-            f"task definition {family}: still being registered after {_JOIN_SECONDS} s"
-        ) from None
 
 
 def _decoded(answer: Mapping[str, Any], operation: str) -> TaskDefinition:
