@@ -33,7 +33,6 @@ def test_duplicates_coalesce_and_order_is_kept(queue: WorkQueue[str]) -> None:
         queue.add(key)
     assert queue.depth() == 2
     assert [queue.take(), queue.take(), queue.take()] == ["b", "a", None]
-    assert queue.adds == 4
 
 
 def test_a_key_is_with_one_worker_at_a_time_and_comes_back_once(queue: WorkQueue[str]) -> None:
@@ -107,7 +106,7 @@ def test_failures_back_off_up_to_a_cap_and_are_forgotten(queue: WorkQueue[str], 
     assert waits[:4] == sorted(waits[:4])
     assert max(waits) <= 300.0
     assert min(waits) > 0
-    assert queue.failures("a") == queue.retries == 12
+    assert queue.failures("a") == 12
     assert queue.next_deadline() == pytest.approx(time.now + min(waits))
     queue.forget("a")
     assert queue.failures("a") == 0
@@ -118,11 +117,22 @@ def test_two_keys_that_fail_together_do_not_come_back_together(queue: WorkQueue[
     assert len({queue.retry(f"key-{number}") for number in range(100)}) > 90
 
 
-def test_waits_and_work_are_measured(time: Time) -> None:
+def test_everything_is_measured(time: Time) -> None:
+    adds: list[None] = []
+    retries: list[None] = []
     waits: list[float] = []
     works: list[float] = []
-    queue: WorkQueue[str] = WorkQueue(time, on_wait=waits.append, on_work=works.append)
+    queue: WorkQueue[str] = WorkQueue(
+        time,
+        on_add=lambda: adds.append(None),
+        on_retry=lambda: retries.append(None),
+        on_wait=waits.append,
+        on_work=works.append,
+    )
     queue.add_after("a", 10)
+    queue.add_after("a", 20)
+    queue.add_after("a", 30)
+    assert (len(adds), len(retries)) == (3, 0)
     time.now += 13
     assert queue.oldest_wait() == 3.0
     queue.take()
@@ -132,6 +142,8 @@ def test_waits_and_work_are_measured(time: Time) -> None:
     assert (waits, works) == ([3.0], [2.0])
     assert queue.working_seconds() == []
     assert queue.oldest_wait() == 0.0
+    queue.retry("a")
+    assert (len(adds), len(retries)) == (4, 1)
 
 
 def test_giving_back_what_was_not_taken_is_a_bug(queue: WorkQueue[str]) -> None:

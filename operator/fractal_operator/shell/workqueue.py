@@ -25,6 +25,10 @@ Key = TypeVar("Key", bound=Hashable)
 _HEAP_SLACK = 64
 
 
+def _uncounted() -> None:
+    """Count nothing."""
+
+
 def _unobserved(seconds: float) -> None:
     """Measure nothing."""
 
@@ -32,20 +36,23 @@ def _unobserved(seconds: float) -> None:
 class WorkQueue(Generic[Key]):
     """A keyed, coalescing queue with times and back-off, for one thread. All operations: O(log n).
 
-    ``monotonic`` tells the time in seconds. ``on_wait`` gets how long a taken key had been ready,
-    ``on_work`` how long it then was worked on. ``adds`` counts every add, ``retries`` every retry.
+    ``monotonic`` tells the time in seconds. The rest measures: ``on_add`` is called at every add,
+    ``on_retry`` at every retry; ``on_wait`` gets how many seconds a taken key had been ready,
+    ``on_work`` how many it was then worked on.
     """
 
     def __init__(
         self,
         monotonic: Callable[[], float],
         *,
+        on_add: Callable[[], None] = _uncounted,
+        on_retry: Callable[[], None] = _uncounted,
         on_wait: Callable[[float], None] = _unobserved,
         on_work: Callable[[float], None] = _unobserved,
     ) -> None:
-        self.adds = 0
-        self.retries = 0
         self._monotonic = monotonic
+        self._on_add = on_add
+        self._on_retry = on_retry
         self._on_wait = on_wait
         self._on_work = on_work
         self._ready: OrderedDict[Key, float] = OrderedDict()
@@ -62,7 +69,7 @@ class WorkQueue(Generic[Key]):
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Make ``key`` ready in ``seconds``, or when it already would be, if that is earlier."""
-        self.adds += 1
+        self._on_add()
         now = self._promote()
         self._place(key, now + max(seconds, 0.0), now)
 
@@ -70,7 +77,7 @@ class WorkQueue(Generic[Key]):
         """Count a failure of ``key``, add it for after its back-off, and return that in seconds."""
         failures = self._failures.get(key, 0) + 1
         self._failures[key] = failures
-        self.retries += 1
+        self._on_retry()
         seconds = delay(failures, key, failures).total_seconds()
         self.add_after(key, seconds)
         return seconds

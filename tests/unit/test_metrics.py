@@ -1,0 +1,114 @@
+"""Metrics: what is counted, what is documented, what a scrape of the queue shows."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from fractal_operator.metrics import CONTROLLER, STOP_CODES, Metrics
+from fractal_operator.reference import metrics_page, settings_page, write
+from fractal_operator.shell.workqueue import WorkQueue
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> Metrics:
+    return Metrics(registry)
+
+
+def test_every_registered_metric_is_described_and_named_by_convention(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    families = {
+        family.name + ("_total" if family.type == "counter" else ""): family.type
+        for family in registry.collect()
+    }
+    assert {row.name: row.type for row in metrics.rows} == families
+    for row in metrics.rows:
+        assert row.name.startswith(("fractal_", "controller_runtime_", "workqueue_")), row.name
+        assert row.help.endswith("."), row.name
+        assert not {"namespace", "user", "uid", "object"} & set(row.labels), row.name
+
+
+@pytest.mark.parametrize(("name", "page"), [("settings", settings_page), ("metrics", metrics_page)])
+def test_the_reference_pages_are_up_to_date(name: str, page: object, tmp_path: Path) -> None:
+    write(tmp_path)
+    written = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+    assert callable(page)
+    assert written == page()
+    assert (DOCS / f"{name}.md").read_text(encoding="utf-8") == written, (
+        "run: python -m fractal_operator.reference docs"
+    )
+
+
+def test_a_reconcile_is_counted(registry: CollectorRegistry, metrics: Metrics) -> None:
+    def total(result: str) -> float | None:
+        labels = {"controller": CONTROLLER, "result": result}
+        return registry.get_sample_value("controller_runtime_reconcile_total", labels)
+
+    assert total("error") == 0
+    metrics.reconciled("success", 0.1)
+    metrics.reconciled("error", 0.2)
+    assert (total("success"), total("error"), total("requeue")) == (1, 1, 0)
+    label = {"controller": CONTROLLER}
+    assert registry.get_sample_value("controller_runtime_reconcile_errors_total", label) == 1
+    seconds = registry.get_sample_value("controller_runtime_reconcile_time_seconds_sum", label)
+    assert seconds == pytest.approx(0.3)
+
+
+def test_an_aws_call_is_counted_once_and_as_a_throttle_if_it_was(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.aws_call("RunTask", "OK", 0.1)
+    metrics.aws_call("RunTask", "ThrottlingException", 0.1)
+    metrics.aws_call("DescribeInstances", "RequestLimitExceeded", 0.1)
+    run = {"service": "ecs", "operation": "RunTask"}
+    describe = {"service": "ec2", "operation": "DescribeInstances"}
+    assert registry.get_sample_value("fractal_aws_requests_total", run | {"code": "OK"}) == 1
+    assert registry.get_sample_value("fractal_aws_request_duration_seconds_count", run) == 2
+    assert registry.get_sample_value("fractal_aws_throttled_total", run) == 1
+    assert registry.get_sample_value("fractal_aws_throttled_total", describe) == 1
+
+
+def test_stop_codes_stay_bounded(registry: CollectorRegistry, metrics: Metrics) -> None:
+    for code in (*STOP_CODES, "", "Invented", "AlsoInvented"):
+        metrics.terminated(code)
+    name = "fractal_container_terminations_total"
+    assert registry.get_sample_value(name, {"stop_code": "SpotInterruption"}) == 1
+    assert registry.get_sample_value(name, {"stop_code": "Other"}) == 3
+
+
+def test_phases_without_objects_are_zero(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.phases({"Running": 2}, ["Running", "Failed"])
+    metrics.phases({"Failed": 1}, ["Running", "Failed"])
+    assert registry.get_sample_value("fractal_containers", {"phase": "Running"}) == 0
+    assert registry.get_sample_value("fractal_containers", {"phase": "Failed"}) == 1
+
+
+def test_a_scrape_reads_the_queue(registry: CollectorRegistry, metrics: Metrics) -> None:
+    now = [0.0]
+    queue: WorkQueue[str] = WorkQueue(lambda: now[0], on_add=metrics.queue_adds.inc)
+    metrics.watch_queue(queue)
+    for key in ["a", "b", "c", "d"]:
+        queue.add(key)
+    queue.take()
+    now[0] += 2
+    queue.take()
+    now[0] += 1
+    label = {"name": CONTROLLER, "controller": CONTROLLER}
+    assert registry.get_sample_value("workqueue_depth", label) == 2
+    assert registry.get_sample_value("workqueue_adds_total", label) == 4
+    assert registry.get_sample_value("workqueue_unfinished_work_seconds", label) == 4
+    longest = registry.get_sample_value("workqueue_longest_running_processor_seconds", label)
+    assert longest == 3
+
+
+def test_the_build_is_named(registry: CollectorRegistry, metrics: Metrics) -> None:
+    assert 'fractal_build_info{version="' in generate_latest(registry).decode()
+    assert b"_created" not in generate_latest(registry)
