@@ -1,7 +1,6 @@
 """The AWS account behind the stand-in: clusters, task definitions and EC2, all kept by moto."""
 
 import itertools
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -164,17 +163,6 @@ class Account:
             instance.container_instance_arn, itertools.cycle(range(*_DYNAMIC_PORTS))
         )
         return next(ports)
-
-    @staticmethod
-    def attachment(vpc: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the attachment of an awsvpc task before its interface exists."""
-        details = [{"name": "subnetId", "value": vpc["subnets"][0]}]
-        return {
-            "id": str(uuid.uuid4()),
-            "type": "ElasticNetworkInterface",
-            "status": "PRECREATED",
-            "details": details,
-        }
 
 
 def _needs(definition: MotoTaskDefinition) -> dict[str, Any]:

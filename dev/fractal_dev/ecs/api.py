@@ -209,7 +209,9 @@ class TaskApi:
 
     def _describe_clusters(self, region: str, request: Request) -> None:
         """Bring the counts that moto is about to show up to date."""
-        for cluster in self._account.ecs(region).clusters.values():
+        clusters = self._account.ecs(region).clusters
+        names = {str(each).rsplit("/", 1)[-1] for each in request.get("clusters") or ["default"]}
+        for cluster in (clusters[name] for name in names & set(clusters)):
             tasks = list(self._engine.in_cluster(region, cluster.name, None))
             running = sum(task.last_status == "RUNNING" for task in tasks)
             pending = sum("startedAt" not in t.times and not t.stopped for t in tasks)

@@ -14,8 +14,9 @@ from typing import Any
 
 from fractal_dev.ecs.account import Account
 from fractal_dev.ecs.clock import StandInClock
+from fractal_dev.ecs.estate import Estate
 from fractal_dev.ecs.plan import TaskPlan
-from fractal_dev.ecs.task import Container, Placement, Task
+from fractal_dev.ecs.task import Placement, Task
 
 RETENTION = 3600.0
 """STOPPED tasks are shown "at least one hour" (ECS API, DescribeTasks); here exactly one."""
@@ -32,6 +33,7 @@ class TaskEngine:
         self.lock = threading.RLock()
         self.clock = clock
         self.account = account
+        self._estate = Estate(account)
         self._by_id: dict[str, Task] = {}
         self._by_cluster: dict[tuple[str, str], list[Task]] = defaultdict(list)
         self._by_started_by: dict[tuple[str, str, str], list[Task]] = defaultdict(list)
@@ -68,10 +70,7 @@ class TaskEngine:
             tags=list(request.get("tags") or ()),
             health=plan.health,
         )
-        if vpc := (request.get("networkConfiguration") or {}).get("awsvpcConfiguration"):
-            task.attachment = self.account.attachment(vpc)
-        if placement.instance is not None or placement.launch_type == "FARGATE":
-            self._create_containers(task)
+        self._estate.claim(task)
         self._by_id[task.id] = task
         self._by_cluster[region, cluster.name].append(task)
         self._by_started_by[region, cluster.name, task.started_by].append(task)
@@ -152,88 +151,41 @@ class TaskEngine:
                 self._begin_stop(task, at, "EssentialContainerExited", reason, task.plan.exit_code)
             case "SPOT":
                 self._begin_stop(task, at, "SpotInterruption", "Your Spot Task was interrupted.")
-            case "PENDING" if not self._placed(task, at):
-                pass
+            case "PENDING":
+                self._leave_provisioning(task, at)
             case "STOPPED":
                 self._finish(task, at)
             case status:
-                task.last_status = status
-                task.version += 1
                 self._enter(task, status, at)
 
     def _enter(self, task: Task, status: str, at: float) -> None:
+        task.last_status = status
+        task.version += 1
         match status:
             case "PENDING":
-                self._attach(task, "ATTACHING")
+                self._estate.attach(task, "ATTACHING")
                 task.times["connectivityAt"] = at
             case "ACTIVATING":
-                self._attach(task, "ATTACHED")
+                self._estate.attach(task, "ATTACHED")
                 task.times["pullStartedAt"] = at
             case "RUNNING":
                 task.times["pullStoppedAt"] = task.times["startedAt"] = at
-                self._start_containers(task)
+                self._estate.start(task)
                 self._plan_end(task, at)
             case "DEPROVISIONING":
                 task.times["executionStoppedAt"] = at
-                self._stop_containers(task)
+                self._estate.stop_containers(task)
             case _:
                 pass
 
-    def _placed(self, task: Task, at: float) -> bool:
-        if task.placement.launch_type == "FARGATE" or task.placement.instance is not None:
-            return True
-        instance, needs, _ = self.account.place(task.region, task.cluster_name, task.definition)
-        if instance is not None:
-            provider = task.placement.capacity_provider
-            task.placement = Placement(task.placement.launch_type, provider, instance, needs)
-            self._create_containers(task)
-            return True
-        if at >= task.created_at + PROVISIONING_LIMIT:
+    def _leave_provisioning(self, task: Task, at: float) -> None:
+        if self._estate.place(task):
+            self._enter(task, "PENDING", at)
+        elif at >= task.created_at + PROVISIONING_LIMIT:
             self._fail_to_start(task, at, "No container instance met all of its requirements.")
         else:
             later = [(when + _PLACEMENT_RETRY, step) for when, step in task.steps]
             self._schedule(task, [(at + _PLACEMENT_RETRY, "PENDING"), *later])
-        return False
-
-    def _create_containers(self, task: Task) -> None:
-        prefix = task.arn.replace(":task/", ":container/")
-        task.containers = [
-            Container(definition, f"{prefix}/{uuid.uuid4()}")
-            for definition in task.definition.container_definitions
-        ]
-
-    def _attach(self, task: Task, status: str) -> None:
-        if task.attachment is None:
-            return
-        task.attachment["status"] = status
-        if task.interface is None:
-            vpc = task.request["networkConfiguration"]["awsvpcConfiguration"]
-            task.interface = interface = self.account.create_interface(task.region, vpc)
-            task.attachment["details"] += [
-                {"name": "networkInterfaceId", "value": interface.id},
-                {"name": "macAddress", "value": interface.mac_address},
-                {"name": "privateDnsName", "value": interface.private_dns_name},
-                {"name": "privateIPv4Address", "value": interface.private_ip_address},
-            ]
-
-    def _start_containers(self, task: Task) -> None:
-        for container in task.containers:
-            container.last_status = "RUNNING"
-            if task.definition.network_mode in ("bridge", "host"):
-                container.bindings = [
-                    {
-                        "bindIP": "0.0.0.0",  # noqa: S104 - what the agent reports, not a listener
-                        "containerPort": mapping["containerPort"],
-                        "hostPort": self._host_port(task, mapping),
-                        "protocol": mapping.get("protocol", "tcp"),
-                    }
-                    for mapping in container.definition.get("portMappings", ())
-                ]
-
-    def _host_port(self, task: Task, mapping: Mapping[str, Any]) -> int:
-        if task.definition.network_mode == "host":
-            return int(mapping["containerPort"])
-        return int(mapping.get("hostPort") or self.account.dynamic_port(task.placement.instance))
 
     def _plan_end(self, task: Task, at: float) -> None:
         ends = [(task.plan.exit_after, "EXIT"), (task.plan.spot_after, "SPOT")]
@@ -268,21 +220,10 @@ class TaskEngine:
             steps += [(at := at + grace, "DEPROVISIONING"), (at + plan.deprovisioning, "STOPPED")]
         self._schedule(task, steps)
 
-    def _stop_containers(self, task: Task) -> None:
-        for container in task.containers:
-            container.last_status = "STOPPED"
-            container.exit_code = task.exit_codes.get(container.name)
-
     def _finish(self, task: Task, at: float) -> None:
         if task.stopped:
             return
         task.last_status = task.desired_status = "STOPPED"
         task.version += 1
         task.times["stoppedAt"] = at
-        self._stop_containers(task)
-        if task.placement.instance is not None:
-            self.account.release(task.region, task.placement.instance, task.placement.needs)
-        if task.attachment is not None:
-            task.attachment["status"] = "DELETED"
-        if task.interface is not None:
-            task.interface.delete()
+        self._estate.release(task)

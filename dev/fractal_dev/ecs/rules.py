@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fractal_dev.ecs.account import FARGATE_PROVIDERS
-from fractal_dev.ecs.errors import invalid_parameter
+from fractal_dev.ecs.errors import AwsError, invalid_parameter
 
 _STARTED_BY = re.compile(r"[A-Za-z0-9\-_/]{0,128}")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,64}")
@@ -19,7 +19,7 @@ def check_run_task(request: Mapping[str, Any]) -> None:
     """Check what can be judged without looking anything up.
 
     Raises:
-        AwsError: InvalidParameterException.
+        AwsError: InvalidParameterException, or UnsupportedFeatureException where only AWS can.
     """
     if not 1 <= request.get("count", 1) <= 10:
         raise invalid_parameter("Count must be between 1 and 10.")
@@ -36,8 +36,8 @@ def check_run_task(request: Mapping[str, Any]) -> None:
         raise invalid_parameter(
             "Specify either Launch Type or Capacity Provider Strategy, but not both."
         )
-    if request.get("launchType", "EC2") not in ("EC2", "FARGATE", "EXTERNAL"):
-        raise invalid_parameter("launch type should be one of [EC2,FARGATE,EXTERNAL]")
+    if request.get("launchType", "EC2") not in ("EC2", "FARGATE"):
+        raise AwsError("UnsupportedFeatureException", "The stand-in knows EC2 and FARGATE only.")
     if request.get("propagateTags") == "SERVICE":
         raise invalid_parameter("propagateTags: SERVICE is not valid for a task.")
     check_tags(request.get("tags") or [])

@@ -40,6 +40,11 @@ class Placement:
     instance: Any = None
     needs: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is known where the task runs."""
+        return self.launch_type == "FARGATE" or self.instance is not None
+
 
 @dataclass(slots=True, eq=False)
 class Task:
