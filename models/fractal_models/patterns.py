@@ -19,7 +19,7 @@ AWS_NAME = r"^[A-Za-z0-9_-]*$"
 SUBNET = r"^subnet-[0-9a-z]+$"
 SECURITY_GROUP = r"^sg-[0-9a-z]+$"
 HOST_OR_URL = (
-    r"^(https?://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\x00-\x20\x7f]*)?$"
+    r"^((https?://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\x00-\x20\x7f]*)?)?$"
 )
 TAG_TEXT = r"^[\p{L}\p{Z}\p{N}_.:/=+@-]*$"
 IMAGE = r"^[A-Za-z0-9][A-Za-z0-9._:/#-]*(@sha256:[A-Fa-f0-9]{64})?$"

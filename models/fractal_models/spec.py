@@ -141,7 +141,6 @@ class Spec(SpecModel):
         replaces(
             "host or URL that the container reports to, at most 2048 characters, without "
             "credentials; passed as WEBSERVER_URL.",
-            min_length=1,
             max_length=2048,
             pattern=HOST_OR_URL,
         ),
