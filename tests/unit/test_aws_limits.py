@@ -62,22 +62,22 @@ def test_a_waiting_caller_cannot_be_overtaken() -> None:
     assert asked == [False]
 
 
-def test_threads_never_take_more_than_there_is() -> None:
-    clock = Clock()
-    tokens = bucket(clock, burst=100)
-    taken: list[int] = []
-    start = threading.Barrier(8)
+def test_two_threads_never_take_the_same_token() -> None:
+    tokens = bucket(Clock(), burst=1)
+    taken: list[bool] = []
+    rival = threading.Thread(target=lambda: taken.append(tokens.try_take()))
 
-    def work() -> None:
-        start.wait()
-        taken.append(drain(tokens))
+    class Slow(float):
+        """A number whose comparison with the level lets the rival in, if anything does."""
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(taken) == 100
+        def __gt__(self, level: float) -> bool:
+            rival.start()
+            rival.join(timeout=0.2)
+            return float(self) > level
+
+    taken.append(tokens.try_take(Slow(1)))
+    rival.join()
+    assert sorted(taken) == [False, True]
 
 
 def test_shrink_drops_the_savings_and_halves_the_rate_until_half_a_minute_later() -> None:
