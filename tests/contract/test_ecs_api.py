@@ -96,6 +96,30 @@ class TestWhatMotoKnowsToo:
         assert task["stoppedReason"] == "enough"
 
 
+class TestTags:
+    def test_tags_come_from_the_definition_and_from_ecs_too(self, stand_in: StandIn) -> None:
+        definition = stand_in.define(tags=[{"key": "a", "value": "1"}, {"key": "b", "value": "1"}])
+        task = stand_in.run(
+            definition,
+            tags=[{"key": "b", "value": "2"}],
+            propagateTags="TASK_DEFINITION",
+            enableECSManagedTags=True,
+        )
+        assert {tag["key"]: tag["value"] for tag in task["tags"]} == {
+            "a": "1",
+            "b": "2",
+            "aws:ecs:clusterName": stand_in.cluster,
+        }
+
+    def test_a_stopped_task_cannot_be_tagged(self, stand_in: StandIn) -> None:
+        arn = stand_in.run()["taskArn"]
+        stand_in.control.stop_task(arn)
+        stand_in.control.advance(5)
+        tags = [{"key": "a", "value": "1"}]
+        code, _ = refusal(stand_in.ecs.tag_resource, resourceArn=arn, tags=tags)
+        assert code == "InvalidParameterException"
+
+
 class TestTokens:
     def test_a_replay_launches_nothing(self, stand_in: StandIn) -> None:
         request = stand_in.request(stand_in.define(), clientToken="t", startedBy="fc/token/1")
@@ -271,6 +295,15 @@ class TestStopping:
         stand_in.control.advance(5)
         code, _ = refusal(stand_in.ec2.describe_network_interfaces, NetworkInterfaceIds=[eni])
         assert code == "InvalidNetworkInterfaceID.NotFound"
+
+    def test_creating_a_cluster_twice_changes_nothing(self, stand_in: StandIn) -> None:
+        arn = stand_in.run()["taskArn"]
+        created = stand_in.ecs.create_cluster(clusterName=stand_in.cluster)["cluster"]
+        assert created["capacityProviders"] == ["FARGATE", "FARGATE_SPOT"]
+        stand_in.control.advance(5)
+        (shown,) = stand_in.ecs.describe_clusters(clusters=[stand_in.cluster])["clusters"]
+        assert (shown["clusterArn"], shown["runningTasksCount"]) == (created["clusterArn"], 1)
+        assert stand_in.task(arn)["clusterArn"] == created["clusterArn"]
 
     def test_a_cluster_with_tasks_cannot_be_deleted(self, stand_in: StandIn) -> None:
         definition = stand_in.define()

@@ -255,13 +255,14 @@ class TestHolding:
         reply.result()
         assert len(stand_in.ecs.list_tasks(cluster=cluster)["taskArns"]) == 1
 
-    def test_a_dropped_reply_leaves_the_task(
-        self, stand_in: StandIn, pool: ThreadPoolExecutor
-    ) -> None:
+    def test_a_dropped_reply_leaves_the_task_to_its_token(self, stand_in: StandIn) -> None:
         stand_in.control.hold("RunTask", "drop")
+        request = stand_in.request(stand_in.define(), clientToken="t", startedBy="fc/drop/1")
         with pytest.raises(ConnectionClosedError):
-            self.call(stand_in, pool).result()
-        assert len(stand_in.ecs.list_tasks(cluster=stand_in.cluster)["taskArns"]) == 1
+            stand_in.ecs.run_task(**request)
+        (replayed,) = stand_in.ecs.run_task(**request)["tasks"]
+        (task,) = stand_in.control.tasks("fc/drop/", live=True)
+        assert replayed["taskArn"] == task["taskArn"]
 
     @pytest.mark.parametrize(("late", "tasks"), [(False, 0), (True, 1)])
     def test_a_client_that_goes_away(self, stand_in: StandIn, late: bool, tasks: int) -> None:

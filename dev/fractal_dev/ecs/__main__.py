@@ -1,14 +1,16 @@
 """``python -m fractal_dev.ecs``: the stand-in as a process of its own."""
 
 import argparse
+import os
 import signal
 import sys
+from typing import NoReturn
 
 from fractal_dev.ecs.plan import TaskPlan
 from fractal_dev.ecs.server import EcsStandIn
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Serve until SIGTERM or SIGINT; the one line on standard output is the endpoint URL."""
     parser = argparse.ArgumentParser(prog="python -m fractal_dev.ecs", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free port")
@@ -29,8 +31,8 @@ def main() -> int:
     print(url, flush=True)
     signal.sigwait(signals)
     stand_in.stop()
-    return 0
+    os._exit(0)  # taking thousands of tasks apart would keep the caller waiting for nothing
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

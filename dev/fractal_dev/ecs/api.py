@@ -1,11 +1,9 @@
 """The ECS operations that the stand-in answers itself: everything about tasks."""
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fractal_dev.ecs import rules
+from fractal_dev.ecs import listing, rules
 from fractal_dev.ecs.account import Account
 from fractal_dev.ecs.definitions import check_definition
 from fractal_dev.ecs.engine import TaskEngine
@@ -38,6 +36,7 @@ class TaskApi:
             "UntagResource": self._untag_resource,
             "ListTagsForResource": self._list_tags,
             "RegisterTaskDefinition": self._register,
+            "CreateCluster": self._create_cluster,
             "DeleteCluster": self._delete_cluster,
             "DescribeClusters": self._describe_clusters,
         }
@@ -145,16 +144,16 @@ class TaskApi:
     def _list_tasks(self, region: str, request: Request) -> Answer:
         rules.check_list_tasks(request)
         cluster = self._account.cluster(region, request.get("cluster", "default"))
-        after = _decode_page(request.get("nextToken"))
+        after = listing.decode_page(request.get("nextToken"))
         found = [
             task
             for task in self._engine.in_cluster(region, cluster.name, request.get("startedBy"))
-            if task.seq > after and _listed(task, request)
+            if task.seq > after and listing.fits(task, request)
         ]
         page = found[: request.get("maxResults", 100)]
         answer: Answer = {"taskArns": [task.arn for task in page]}
         if len(found) > len(page):
-            answer["nextToken"] = _encode_page(page[-1].seq)
+            answer["nextToken"] = listing.encode_page(page[-1].seq)
         return answer
 
     def _visible(self, region: str, cluster_name: str, reference: str) -> Task | None:
@@ -198,6 +197,14 @@ class TaskApi:
     def _register(self, region: str, request: Request) -> None:
         check_definition(request)
 
+    def _create_cluster(self, region: str, request: Request) -> Answer | None:
+        """Show a cluster that is there already; moto would put an empty one in its place."""
+        cluster = self._account.ecs(region).clusters.get(request.get("clusterName", "default"))
+        if cluster is None or cluster.status != "ACTIVE":
+            return None
+        shown = {"clusterArn": cluster.arn, "clusterName": cluster.name, "status": "ACTIVE"}
+        return {"cluster": {**shown, "capacityProviders": cluster.capacity_providers or []}}
+
     def _delete_cluster(self, region: str, request: Request) -> None:
         cluster = self._account.cluster(region, request["cluster"])
         tasks = self._engine.in_cluster(region, cluster.name, None)
@@ -216,29 +223,3 @@ class TaskApi:
             running = sum(task.last_status == "RUNNING" for task in tasks)
             pending = sum("startedAt" not in t.times and not t.stopped for t in tasks)
             cluster.running_tasks_count, cluster.pending_tasks_count = running, pending
-
-
-def _listed(task: Task, request: Request) -> bool:
-    placement = task.placement
-    instance = str(getattr(placement.instance, "container_instance_arn", ""))
-    wanted_instance = str(request.get("containerInstance", instance))
-    return (
-        task.desired_status == request.get("desiredStatus", "RUNNING")
-        and task.definition.family == request.get("family", task.definition.family)
-        and placement.launch_type == request.get("launchType", placement.launch_type)
-        and wanted_instance.rsplit("/", 1)[-1] == instance.rsplit("/", 1)[-1]
-        and "serviceName" not in request
-    )
-
-
-def _encode_page(seq: int) -> str:
-    return base64.urlsafe_b64encode(f"after {seq}".encode()).decode()
-
-
-def _decode_page(token: str | None) -> int:
-    if token is None:
-        return 0
-    try:
-        return int(base64.urlsafe_b64decode(token).decode().removeprefix("after "))
-    except (ValueError, binascii.Error):
-        raise invalid_parameter("Invalid token.") from None

@@ -67,7 +67,7 @@ class TaskEngine:
             placement=placement,
             created_at=self.clock.now(),
             containers=[],
-            tags=list(request.get("tags") or ()),
+            tags=_tags(request, cluster, definition),
             health=plan.health,
         )
         self._estate.claim(task)
@@ -227,3 +227,14 @@ class TaskEngine:
         task.version += 1
         task.times["stoppedAt"] = at
         self._estate.release(task)
+
+
+def _tags(request: Mapping[str, Any], cluster: Any, definition: Any) -> list[dict[str, str]]:
+    """Return the request's tags, those it propagates, and ECS's own if it asks for them."""
+    tags = {tag["key"]: tag for tag in request.get("tags") or ()}
+    if request.get("propagateTags") == "TASK_DEFINITION":
+        tags = {**{tag["key"]: tag for tag in definition.tags}, **tags}
+    if request.get("enableECSManagedTags"):
+        key = "aws:ecs:clusterName"
+        tags[key] = {"key": key, "value": cluster.name}
+    return list(tags.values())
