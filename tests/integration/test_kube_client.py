@@ -24,51 +24,10 @@ from kubernetes.aio.client.models import V1CustomResourceDefinition
 
 from fractal_dev.kube import KubeApi
 from fractal_helpers.kube import KubeClient
+from fractal_models import crd
 from fractal_models.errors import Conflict, Gone, Rejected
 from fractal_models.kube import API_VERSION, GROUP, KIND, PLURAL, VERSION, KubeEvent, ObjectKey
 
-CRD = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": f"{PLURAL}.{GROUP}"},
-    "spec": {
-        "group": GROUP,
-        "names": {
-            "kind": KIND,
-            "plural": PLURAL,
-            "singular": KIND.lower(),
-            "listKind": f"{KIND}List",
-        },
-        "scope": "Namespaced",
-        "versions": [
-            {
-                "name": VERSION,
-                "served": True,
-                "storage": True,
-                "subresources": {"status": {}},
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            "spec": {
-                                "type": "object",
-                                "properties": {"taskDefinition": {"type": "string"}},
-                            },
-                            "status": {
-                                "type": "object",
-                                "x-kubernetes-preserve-unknown-fields": True,
-                                "properties": {
-                                    "phase": {"type": "string"},
-                                    "message": {"type": "string"},
-                                },
-                            },
-                        },
-                    }
-                },
-            }
-        ],
-    },
-}
 FINALIZER = "fractal.co/ecs-task"
 
 
@@ -132,7 +91,7 @@ async def install_crd(api: ApiClient, admin: CustomObjectsApi) -> None:
     definitions = ApiextensionsV1Api(api)
     try:
         await definitions.create_custom_resource_definition(
-            V1CustomResourceDefinition.model_validate(CRD)
+            V1CustomResourceDefinition.model_validate(crd.strip_cel(crd.crd()))
         )
     except ApiException as error:
         if error.status != 409:
