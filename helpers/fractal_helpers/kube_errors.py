@@ -39,8 +39,10 @@ def from_answer(error: ApiException, what: str, *, write: bool) -> FractalError:
             return Unavailable(f"{text} (is the CustomResourceDefinition installed?)")
         case 409:
             return Conflict(text)
-        case 422 if _uid_differs(status):
+        case 422 if _has_cause(status, "field", "metadata.uid"):
             return Conflict(text)
+        case 403 if _has_cause(status, "reason", "NamespaceTerminating"):
+            return Gone(text)  # nothing may be created any more; no lack of permission
         case 429:
             return Throttled(text)
         case 401 | 403:
@@ -67,14 +69,16 @@ def _status_of(error: ApiException) -> dict[str, Any]:
 
 
 def _explain(error: ApiException, status: dict[str, Any]) -> str:
-    causes = (status.get("details") or {}).get("causes") or []
-    if error.status == 422 and causes:
+    if error.status == 422 and (causes := _causes(status)):
         return "; ".join(
             f"{cause.get('field', '')}: {cause.get('message', '')}" for cause in causes
         )
     return str(status.get("message") or f"HTTP {error.status} {error.reason}")
 
 
-def _uid_differs(status: dict[str, Any]) -> bool:
-    causes = (status.get("details") or {}).get("causes") or []
-    return any(cause.get("field") == "metadata.uid" for cause in causes)
+def _has_cause(status: dict[str, Any], key: str, value: str) -> bool:
+    return any(cause.get(key) == value for cause in _causes(status))
+
+
+def _causes(status: dict[str, Any]) -> list[dict[str, Any]]:
+    return (status.get("details") or {}).get("causes") or []
