@@ -6,7 +6,6 @@ data directory; it counts its users in a file, which a killed one never leaves, 
 stopped here and not by the wheel.
 """
 
-import shutil
 import subprocess
 import warnings
 from pathlib import Path
@@ -63,11 +62,6 @@ class Postgres:
     def crash(self) -> None:
         """End the server without a checkpoint, as a lost machine would; ``start`` recovers."""
         self._shut_down("immediate")
-
-    def delete(self) -> None:
-        """Stop the server and remove its data."""
-        self.stop()
-        shutil.rmtree(self.directory)
 
     def url(self, database: str = "postgres") -> str:
         """Return the SQLAlchemy URL (driver psycopg2) of one database of the running server."""

@@ -8,8 +8,8 @@ Errors are told apart by SQLSTATE, never by exception class or text: psycopg2 ra
 OperationalError for a lost connection and for an index entry that is too long alike.
 """
 
-import time
 from collections.abc import Callable, Mapping
+from time import sleep
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import sqlalchemy
@@ -89,7 +89,7 @@ def fractal_sql_commit(
         except Unavailable:
             if delay is None:
                 raise
-            time.sleep(delay)
+            sleep(delay)
     raise AssertionError("the last attempt returns or raises")
 
 

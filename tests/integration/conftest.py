@@ -4,7 +4,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from fractal_helpers import migrate
 from fractal_helpers.ledger import PostgresLedger
 from fractal_helpers.sql import create_engine
 
+DATABASE_URL = os.environ.get("FRACTAL_DATABASE_URL")
 MakeDatabase = Callable[..., str]
 
 
@@ -22,27 +23,30 @@ MakeDatabase = Callable[..., str]
 def server_url() -> Iterator[str]:
     """A URL of a role that may create databases on this worker's server."""
     with ExitStack() as stack:
-        url = os.environ.get("FRACTAL_DATABASE_URL")
-        yield url or stack.enter_context(embedded()).url()
+        yield DATABASE_URL or stack.enter_context(embedded()).url()
 
 
-def embedded() -> "Embedded":
-    return Embedded(Path(tempfile.mkdtemp(prefix="fractal-pg-")) / "data")
+@pytest.fixture
+def own_server() -> Iterator[Postgres]:
+    """A server that a test may stop."""
+    with embedded() as server:
+        yield server
 
 
-class Embedded(Postgres):
-    """A server that leaves nothing behind. Not under tmp_path: pytest closes that to other users,
-    and as root the server runs as one.
-    """
-
-    def __exit__(self, *error: object) -> None:
-        self.delete()
-        self.directory.parent.rmdir()
+@contextmanager
+def embedded() -> Iterator[Postgres]:
+    # Not under tmp_path: pytest closes that to other users, and as root the server runs as one.
+    with (
+        tempfile.TemporaryDirectory(prefix="fractal-pg-") as folder,
+        Postgres(Path(folder) / "data") as server,
+    ):
+        yield server
+        server.crash()  # saves the checkpoint of what is deleted next
 
 
 @pytest.fixture(scope="session")
 def make_database(server_url: str) -> Iterator[MakeDatabase]:
-    """Create databases that are dropped at the end; ``template=`` copies one."""
+    """Create databases, by ``template=`` as a copy; a server that stays has them dropped."""
     engine = create_engine(server_url).execution_options(isolation_level="AUTOCOMMIT")
     numbers, names = itertools.count(), []
 
@@ -55,7 +59,7 @@ def make_database(server_url: str) -> Iterator[MakeDatabase]:
 
     yield make
     with engine.connect() as connection:
-        for name in names:
+        for name in names if DATABASE_URL else ():
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     engine.dispose()
 
