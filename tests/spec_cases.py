@@ -14,12 +14,12 @@ DIGEST = "a" * 64
 class Bad:
     """A spec to refuse. ``says`` stands in the operator's message, and in the API server's where
     ``by`` is rule. ``by``: schema (every server), one-of (a rule, and every server by oneOf), rule
-    (servers with CEL), operator (the operator only).
+    (servers with CEL).
     """
 
     says: str
     spec: Any
-    by: Literal["schema", "one-of", "rule", "operator"] = "schema"
+    by: Literal["schema", "one-of", "rule"] = "schema"
 
 
 def template(**changes: Any) -> Spec:
@@ -203,7 +203,7 @@ BAD: dict[str, Bad] = {
     "secret-and-environment": Bad(
         "a name stands in both environment and secrets",
         template(environment=env("A"), secrets=[{"name": "A", "valueFrom": "x"}]),
-        "operator",
+        "rule",
     ),
     "port-0": Bad(
         "spec.template.ports[0].containerPort", template(ports=[{"name": "a", "containerPort": 0}])
@@ -216,7 +216,7 @@ BAD: dict[str, Bad] = {
     "port-name-twice": Bad(
         "ports: a name stands twice",
         template(ports=[{"name": "a", "containerPort": 1}, {"name": "a", "containerPort": 2}]),
-        "operator",
+        "rule",
     ),
     "port-sctp": Bad(
         "spec.template.ports[0].protocol",

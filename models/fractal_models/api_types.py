@@ -29,13 +29,11 @@ class Rule:
     """One cross-field rule: ``message`` is shown when ``cel`` or ``holds`` is false.
 
     ``cel`` sees the model's JSON object as ``self``; ``holds`` gets the pydantic model. Both must
-    agree: tests/e2e/test_admission.py compares them over a table. ``cel`` is None where it would
-    take a loop inside a loop: some API servers put the cost of that beyond their budget and refuse
-    the whole CRD. Such a rule is the operator's alone, and shows as the condition Stalled.
+    agree: tests/e2e/test_admission.py compares them over a table.
     """
 
     message: str
-    cel: str | None
+    cel: str
     holds: Callable[[Any], bool]
 
 
@@ -60,7 +58,7 @@ class ApiModel(BaseModel):
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         schema = handler(core_schema)
-        rules = [{"rule": r.cel, "message": r.message} for r in cls.RULES if r.cel is not None]
+        rules = [{"rule": r.cel, "message": r.message} for r in cls.RULES]
         if rules:
             handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = rules
         return schema

@@ -4,6 +4,7 @@ What pydantic emits is JSON Schema; the API server wants a structural schema: ev
 type each, no titles. ``python -m fractal_models.crd`` prints the YAML.
 """
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
@@ -12,10 +13,12 @@ import yaml
 
 from fractal_models.container import Spec, Status
 from fractal_models.kube import GROUP, KIND, PLURAL, VERSION
+from fractal_models.patterns import WORDS
 
 JsonSchema = dict[str, Any]
 
 _CEL = "x-kubernetes-validations"
+_MATCHES = re.compile(r"self\.matches\(r'(?P<pattern>.*)'\)")
 _INT32 = 2**31 - 1
 _KEPT = (
     "type",
@@ -27,7 +30,6 @@ _KEPT = (
     "maximum",
     "minLength",
     "maxLength",
-    "pattern",
     "minItems",
     "maxItems",
     "minProperties",
@@ -82,9 +84,9 @@ def crd() -> dict[str, Any]:
 
 
 def strip_cel(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest for API servers before 1.25: no CEL rules, but ``oneOf`` where it can stand in.
+    """The manifest for API servers before 1.25: ``oneOf`` and ``pattern`` instead of CEL rules.
 
-    Never both: where ``oneOf`` fails the server skips CEL, and shows the poorer message of the two.
+    Never both: where they fail the server skips CEL, and shows the poorer message of the two.
     The rules that have no stand-in are still checked by the operator (condition Stalled).
     """
     stripped: dict[str, Any] = _without_cel(deepcopy(dict(manifest)))
@@ -142,6 +144,8 @@ def _inline(node: JsonSchema, defs: Mapping[str, JsonSchema], defaults: bool) ->
         out["enum"] = [node["const"]]
     if node.get("type") == "integer":
         out["format"] = "int32" if node["maximum"] <= _INT32 else "int64"
+    if "pattern" in node:
+        out[_CEL] = [_pattern_rule(node["pattern"])]
     if defaults and node.get("default"):  # zero values need no default
         out["default"] = {} if isinstance(node["default"], dict) else node["default"]
     if "properties" in node:
@@ -151,6 +155,11 @@ def _inline(node: JsonSchema, defs: Mapping[str, JsonSchema], defaults: bool) ->
     if node.get("additionalProperties"):
         out["additionalProperties"] = _inline(node["additionalProperties"], defs, defaults)
     return out
+
+
+def _pattern_rule(pattern: str) -> dict[str, str]:
+    """A pattern as a rule: a server's own message would show the expression, not what it means."""
+    return {"rule": f"self.matches(r'{pattern}')", "message": WORDS[pattern]}
 
 
 def _resolved(node: JsonSchema, defs: Mapping[str, JsonSchema]) -> JsonSchema:
@@ -166,7 +175,11 @@ def _resolved(node: JsonSchema, defs: Mapping[str, JsonSchema]) -> JsonSchema:
 def _without_cel(value: Any) -> Any:
     match value:
         case dict():
-            return {key: _without_cel(item) for key, item in value.items() if key != _CEL}
+            kept = {key: _without_cel(item) for key, item in value.items() if key != _CEL}
+            for rule in value.get(_CEL, ()):
+                if matched := _MATCHES.fullmatch(rule["rule"]):
+                    kept["pattern"] = matched["pattern"]
+            return kept
         case list():
             return [_without_cel(item) for item in value]
         case _:

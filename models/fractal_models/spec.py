@@ -112,7 +112,6 @@ class Spec(SpecModel):
     ] = None
     environment: Annotated[
         tuple[EnvVar, ...],
-        unique_by("name"),
         replaces(
             "environment variables of the main container, at most 100, over those of the task "
             "definition; anyone who may describe the task can read them. All overrides together "
@@ -120,6 +119,7 @@ class Spec(SpecModel):
             max_length=100,
             json_schema_extra=list_map("name"),
         ),
+        unique_by("name"),
     ] = ()
     command: Annotated[
         tuple[Annotated[str, Field(max_length=8192, pattern=NO_NUL)], ...],

@@ -104,22 +104,22 @@ class Network(SpecModel):
 
     subnets: Annotated[
         tuple[Annotated[str, Field(max_length=64, pattern=SUBNET)], ...],
-        AfterValidator(unique),
         replaces(
             "ids of subnets of one VPC, at most 16; several zones help when one has no capacity. "
             "Empty: the operator's setting.",
             max_length=16,
             json_schema_extra=LIST_SET,
         ),
+        AfterValidator(unique),
     ] = ()
     security_groups: Annotated[
         tuple[Annotated[str, Field(max_length=64, pattern=SECURITY_GROUP)], ...],
-        AfterValidator(unique),
         replaces(
             "ids of security groups, at most 5. Empty: the operator's setting.",
             max_length=5,
             json_schema_extra=LIST_SET,
         ),
+        AfterValidator(unique),
     ] = ()
     assign_public_ip: Annotated[
         AssignPublicIp | None,

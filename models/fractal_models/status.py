@@ -34,7 +34,7 @@ class Status(StatusModel):
             description="metadata.generation that the operator last acted on.",
             strict=True,
             ge=0,
-            le=2**63 - 1,
+            le=2**53 - 1,
         ),
     ] = None
     phase: Annotated[
@@ -42,24 +42,24 @@ class Status(StatusModel):
     ] = None
     conditions: Annotated[
         tuple[Condition, ...],
-        unique_by("type"),
         Field(
             description="Ready, Reconciling, Stalled and Synced.",
             max_length=16,
             json_schema_extra=list_map("type"),
         ),
+        unique_by("type"),
     ] = ()
     attempt: Annotated[
         Attempt | None, Field(description="the latest launch; do not edit: tasks may be lost.")
     ] = None
     tasks: Annotated[
         tuple[Task, ...],
-        unique_by("attempt"),
         Field(
             description="the object's ECS tasks: one, or two while one replaces the other.",
             max_length=2,
             json_schema_extra=list_map("attempt"),
         ),
+        unique_by("attempt"),
     ] = ()
     placement: Annotated[
         PlacementStatus | None, Field(description="where the current task was placed.")

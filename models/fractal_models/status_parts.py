@@ -99,7 +99,7 @@ class Condition(StatusModel):
     observed_generation: Annotated[
         int | None,
         Field(
-            description="metadata.generation that this is about.", strict=True, ge=0, le=2**63 - 1
+            description="metadata.generation that this is about.", strict=True, ge=0, le=2**53 - 1
         ),
     ] = None
 

@@ -39,12 +39,13 @@ class Template(SpecModel):
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "ports: a name stands twice",
-            None,
+            "!has(self.ports) || self.ports.all(p, self.ports.exists_one(q, q.name == p.name))",
             lambda t: len({p.name for p in t.ports}) == len(t.ports),
         ),
         Rule(
             "a name stands in both environment and secrets",
-            None,
+            "!has(self.environment) || !has(self.secrets) || "
+            "self.secrets.all(s, !self.environment.exists(e, e.name == s.name))",
             lambda t: not {e.name for e in t.environment} & {s.name for s in t.secrets},
         ),
         Rule(
@@ -85,31 +86,31 @@ class Template(SpecModel):
     ]
     ports: Annotated[
         tuple[Port, ...],
-        unique_by("container_port", "protocol"),
         replaces(
             "published ports, at most 20.",
             max_length=20,
             json_schema_extra=list_map("containerPort", "protocol"),
         ),
+        unique_by("container_port", "protocol"),
     ] = ()
     environment: Annotated[
         tuple[EnvVar, ...],
-        unique_by("name"),
         replaces(
             "environment variables, at most 100; spec.environment overrides them.",
             max_length=100,
             json_schema_extra=list_map("name"),
         ),
+        unique_by("name"),
     ] = ()
     secrets: Annotated[
         tuple[Secret, ...],
-        unique_by("name"),
         replaces(
             "environment variables from Secrets Manager or Parameter Store, at most 100; ECS reads "
             "them with the execution role.",
             max_length=100,
             json_schema_extra=list_map("name"),
         ),
+        unique_by("name"),
     ] = ()
     command: Annotated[
         tuple[Annotated[str, Field(max_length=8192, pattern=NO_NUL)], ...],
@@ -150,13 +151,13 @@ class Template(SpecModel):
     ] = None
     requires_compatibilities: Annotated[
         tuple[Compatibility, ...],
-        AfterValidator(unique),
         replaces(
             "where the task must be able to run, at most 4 of EC2, FARGATE, EXTERNAL and "
             "MANAGED_INSTANCES; ECS checks the template against them.",
             max_length=4,
             json_schema_extra=LIST_SET,
         ),
+        AfterValidator(unique),
     ] = ()
     runtime_platform: Annotated[
         RuntimePlatform | None,
