@@ -63,6 +63,7 @@ class EcsClient:
             return Api(client, quotas, observe=observe, monotonic=monotonic)
 
         self._api, self._once = api(clients.ecs), api(clients.ecs_once)
+        self._sts = api(clients.sts)
         self._launches = quotas.bucket("RunTask")
         self._definitions = Definitions(self._api, self._once, monotonic=monotonic)
         self._book = AddressBook(self._api, Ec2Client(api(clients.ec2)), monotonic=monotonic)
@@ -167,6 +168,11 @@ class EcsClient:
         for page in self._api.pages("ListTasks", params, "nextToken"):
             found |= dict.fromkeys(member(page, "ListTasks", "taskArns"))
         return tuple(found)
+
+    def account(self) -> str:
+        """The credentials' account (STS GetCallerIdentity, which needs no permission)."""
+        answer = self._sts.send("GetCallerIdentity", {})
+        return str(member(answer, "GetCallerIdentity", "Account"))
 
     def describe_cluster(self, cluster: str) -> ClusterInfo | None:
         """The cluster, also an INACTIVE (deleted) one; None when ECS does not know it."""

@@ -116,6 +116,8 @@ QUOTAS: Mapping[str, Quota] = MappingProxyType(
         "definition-read": Quota(50, 20),
         # EC2 developer guide, "Request throttling": non-mutating actions.
         "ec2-read": Quota(100, 20),
+        # STS documents 600 a second; one call a process and region is all that is made.
+        "sts": Quota(600, 600),
     }
 )
 _SHARES: Mapping[str, tuple[str, float]] = MappingProxyType(
@@ -132,6 +134,7 @@ _SHARES: Mapping[str, tuple[str, float]] = MappingProxyType(
         "DescribeTaskDefinition": ("definition-read", 1.0),
         "DescribeInstances": ("ec2-read", 1.0),
         "DescribeNetworkInterfaces": ("ec2-read", 1.0),
+        "GetCallerIdentity": ("sts", 1.0),
     }
 )
 

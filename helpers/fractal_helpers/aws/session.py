@@ -18,6 +18,7 @@ class RegionClients:
     ecs: Any
     ecs_once: Any
     ec2: Any
+    sts: Any = None
 
 
 def make_clients(
@@ -40,4 +41,6 @@ def make_clients(
         make: Any = session.client
         return make(service, region_name=region, config=config)
 
-    return RegionClients(ecs=client("ecs", 3), ecs_once=client("ecs", 1), ec2=client("ec2", 3))
+    return RegionClients(
+        ecs=client("ecs", 3), ecs_once=client("ecs", 1), ec2=client("ec2", 3), sts=client("sts", 3)
+    )

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fractal_models.container import Attempt, Spec
-from fractal_models.observed import ClusterArn, TaskDefinition
+from fractal_models.observed import ClusterArn, LaunchFailure, TaskDefinition
 from fractal_operator.core import backoff, failures, phases, request, rest, tokens
 from fractal_operator.core.failures import Nature
 from fractal_operator.core.merge import State
@@ -333,7 +333,11 @@ def next_call_at(state: State, attempt: Attempt, known: Launch | None) -> dateti
     """When RunTask may be called (again): soon after a lost answer, with growing pauses."""
     if known is None or known.at is None:
         return state.now
-    return known.at + backoff.delay(known.calls, state.seen.uid, attempt.number, first=1, cap=30)
+    full = known.problem is not None and known.problem.kind == "QuotaReached"
+    first, cap = (30.0, 300.0) if full else (1.0, 30.0)
+    return known.at + backoff.delay(
+        known.calls, state.seen.uid, attempt.number, first=first, cap=cap
+    )
 
 
 def _overdue(state: State, attempt: Attempt) -> bool:
@@ -347,6 +351,9 @@ def _calling(attempt: Attempt, known: Launch | None) -> Situation:
         case "Throttled":
             text = "AWS limits the rate of launches; it is tried again."
             return phases.waiting("Throttled", text)
+        case "QuotaReached":
+            words = failures.unplaced([LaunchFailure(known.problem.message)])[1]
+            return phases.waiting("QuotaExceeded", words.message(known.problem.message))
         case "Unavailable":
             return phases.waiting("EcsUnavailable", "ECS cannot be reached; it is tried again.")
         case _:
@@ -364,7 +371,7 @@ def undefined(view: DefinitionView) -> Situation:
         case "Rejected" | "AccessDenied":
             words = failures.rejection(view.problem.code, view.problem.message)
             return phases.refused(words.reason, words.message(view.problem.message))
-        case "Throttled":
+        case "Throttled" | "QuotaReached":
             text = "AWS limits the rate of task definition calls; it is tried again."
             return phases.waiting("Throttled", text)
         case _:

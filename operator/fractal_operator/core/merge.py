@@ -201,16 +201,16 @@ def _stopped(state: State, entry: Task, task: ObservedTask) -> State:
         attempt=entry.attempt,
         stop_code=entry.reason if retiring else task.stop_code or "StopReasonUnknown",
         reason=failures.stopped_text(task),
-        exit_code=_exit_code(state, task),
+        exit_code=exit_code(task, state.attempt.container_name if state.attempt else ""),
         finished_at=task.stopped_at or task.observed_at,
     )
     return _with_end(state, record, ran=_ran(task.started_at, task.stopped_at))
 
 
-def _exit_code(state: State, task: ObservedTask) -> int | None:
-    name = state.attempt.container_name if state.attempt else None
+def exit_code(task: ObservedTask, main_container: str) -> int | None:
+    """The main container's exit code; None: it never ran, or nobody knows which one that is."""
     for container in task.containers:
-        if container.name == name or len(task.containers) == 1:
+        if container.name == main_container or len(task.containers) == 1:
             return container.exit_code
     return None
 

@@ -51,7 +51,8 @@ class ClusterView:
     """What this process knows of one ECS cluster.
 
     ``swept_since`` is when its newest complete sweep of tasks began, None before the first one.
-    ``paused`` says in words why launches are paused there, "" if they are not.
+    ``paused`` says in words why launches are paused there, "" if they are not. ``account`` is the
+    AWS account of the credentials in use, "" while unknown.
     """
 
     region: str
@@ -61,11 +62,21 @@ class ClusterView:
     known: bool = False
     swept_since: datetime | None = None
     paused: str = ""
+    account: str = ""
 
     @property
     def gone(self) -> bool:
-        """Whether ECS says that there is no such cluster (never, or no longer)."""
-        return self.known and (self.info is None or self.info.status == "INACTIVE")
+        """Whether ECS says that there is no such cluster (never, or no longer).
+
+        Asked under another account's credentials, ECS knows none of our clusters: that proves
+        nothing, so the account must be known, and be the one that the cluster's ARN names.
+        """
+        if not self.known or not self.account:
+            return False
+        parts = self.reference.split(":")
+        if len(parts) > 5 and parts[4] != self.account:
+            return False
+        return self.info is None or self.info.status == "INACTIVE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,17 @@
 """What Postgres is told of an object: rows projected from its status and its observed tasks."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from fractal_models.container import Phase, Role, Status, Task
 from fractal_models.observed import ObservedTask
-from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord
+from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Record
 from fractal_operator.core import failures
 from fractal_operator.core.events import Transition
+from fractal_operator.core.merge import exit_code, number_of
+from fractal_operator.core.plan import Observation, Policy
 
 _APP_STATES = {
     Phase.PENDING: "PENDING",
@@ -20,6 +23,28 @@ _APP_STATES = {
     Phase.SUCCEEDED: "CANCELLED",
     Phase.DELETING: "CANCELLED",
 }
+
+
+def current(
+    body: Mapping[str, Any], seen: Observation, policy: Policy, *, gone: bool
+) -> list[Record]:
+    """All rows of an object and its tasks as they stand; with ``gone``, the last ones."""
+    records: list[Record] = [app_state(body, seen.status, seen.now, gone=gone)]
+    for task in seen.tasks:
+        number = number_of(task, seen, policy)
+        if number is not None:
+            records.append(container(body, seen.status, task, number))
+    if gone:
+        records.append(_farewell(body, seen))
+    return records
+
+
+def _farewell(body: Mapping[str, Any], seen: Observation) -> HistoryRecord:
+    """The last row of an object's history; nothing in its status will tell of it."""
+    key = f"{seen.uid}-end"
+    end = Transition("Normal", "Deleted", "The object and its task are gone", 0, "", key)
+    (row,) = history(body, seen.status, seen.status, [end], seen.now)
+    return replace(row, phase_to="Deleted")
 
 
 def app_state(
@@ -67,6 +92,9 @@ def container(
     entry = next((each for each in status.tasks if each.arn == task.arn), None)
     ended = next((each for each in status.last_terminations if each.attempt == attempt), None)
     current = entry is not None and entry.role is Role.CURRENT
+    stop_code = ""
+    if task.stopped:
+        stop_code = ended.stop_code if ended else (entry.reason if entry else "") or task.stop_code
     ports = {port.container_port: port.host_port for port in _ports(status)} if current else {}
     family, _, revision = task.definition_arn.rpartition("/")[2].partition(":")
     return ContainerRecord(
@@ -79,7 +107,7 @@ def container(
         cluster=task.cluster_arn.rpartition("/")[2],
         location=_part(task.arn, 3),
         ip=status.endpoint.ip if current and status.endpoint else task.private_ip,
-        state=_state(task, entry, _ready(status), ended.stop_code if ended else task.stop_code),
+        state=_state(task, entry, _ready(status), stop_code),
         port_32262=ports.get(32262, -1),
         port_32263=ports.get(32263, -1),
         port_32273=ports.get(32273, -1),
@@ -92,9 +120,9 @@ def container(
         created_at=task.created_at,
         started_at=task.started_at,
         stopped_at=task.stopped_at,
-        stop_code=ended.stop_code if ended and task.stopped else task.stop_code,
+        stop_code=stop_code,
         stopped_reason=failures.stopped_text(task),
-        exit_code=ended.exit_code if ended and task.stopped else None,
+        exit_code=exit_code(task, status.attempt.container_name if status.attempt else ""),
     )
 
 
@@ -115,7 +143,7 @@ def _state(task: ObservedTask, entry: Task | None, ready: bool, stop_code: str) 
 
 def _failed(task: ObservedTask, stop_code: str) -> bool:
     """FAILED: it never started, or its containers ended with an error nobody asked for."""
-    if stop_code in failures.OUR_STOPS:
+    if stop_code in failures.OUR_STOPS or stop_code == "UserInitiated":
         return False
     return task.started_at is None or any(each.exit_code for each in task.containers)
 

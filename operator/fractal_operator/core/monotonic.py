@@ -1,0 +1,44 @@
+"""One task, seen twice: which sight to believe. Every source passes through here (design rule 18).
+
+Answers arrive late, twice and out of order, from two sources. Order: ``Task.version``, which ECS
+raises with each change; where it is missing, the rank in ECS's lifecycle, then the time of sight.
+STOPPED is absorbing.
+"""
+
+from dataclasses import replace
+
+from fractal_models.observed import STATE_RANK, ObservedTask
+
+
+def newer(old: ObservedTask | None, new: ObservedTask) -> ObservedTask:
+    """The sight to keep; a sparse answer (a replay of a stopped task) loses no known detail."""
+    if old is None:
+        return new
+    if _order(new) < _order(old):
+        return old
+    return replace(
+        new,
+        version=new.version if new.version is not None else old.version,
+        definition_arn=new.definition_arn or old.definition_arn,
+        started_by=new.started_by or old.started_by,
+        spec_hash=new.spec_hash or old.spec_hash,
+        created_at=new.created_at or old.created_at,
+        started_at=new.started_at or old.started_at,
+        stopped_at=new.stopped_at or old.stopped_at,
+        stop_code=new.stop_code or old.stop_code,
+        stopped_reason=new.stopped_reason or old.stopped_reason,
+        containers=new.containers or old.containers,
+        private_ip=new.private_ip or old.private_ip,
+    )
+
+
+def _order(task: ObservedTask) -> tuple[object, ...]:
+    rank = STATE_RANK.get(task.last_status, 0)
+    if task.stopped:
+        return (1, 0, 0, task.observed_at)
+    return (0, -1 if task.version is None else task.version, rank, task.observed_at)
+
+
+def changed(old: ObservedTask | None, new: ObservedTask) -> bool:
+    """Whether a sight tells anything that an object's reconcile may care about."""
+    return old is None or replace(old, observed_at=new.observed_at, version=new.version) != new

@@ -1,0 +1,45 @@
+"""kopf's part: turn watch events into keys of the work queue. No decision is made here.
+
+kopf keeps the watch alive (bookmarks, relists, reconnects). Its handlers for create, update and
+delete, its annotations and its finalizer are not used: they act on what changed, once, while the
+operator acts on what is, as often as needed (docs/decisions/0001).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import kopf
+
+from fractal_models.kube import GROUP, PLURAL, VERSION
+
+Sink = Callable[[str, Mapping[str, Any]], None]
+
+
+def registry(sink: Sink, login: Callable[..., Any]) -> kopf.OperatorRegistry:
+    """A registry whose only handler passes each event's type and body on to ``sink``.
+
+    The type is ADDED, MODIFIED, DELETED, or "" for an object of the first list.
+    """
+    handlers = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=handlers)
+    def credentials(**kwargs: Any) -> Any:
+        return login(**kwargs)
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
+    async def changed(event: kopf.RawEvent, **_: Any) -> None:
+        sink(event["type"] or "", event["object"])
+
+    return handlers
+
+
+def settings() -> kopf.OperatorSettings:
+    """kopf's settings: no Events of its own, short request timeouts, quick reconnects."""
+    chosen = kopf.OperatorSettings()
+    chosen.posting.enabled = False
+    chosen.persistence.finalizer = "fractal.co/unused"
+    chosen.networking.request_timeout = 30
+    chosen.networking.connect_timeout = 5
+    chosen.queueing.exit_timeout = 1
+    chosen.queueing.idle_timeout = 1
+    return chosen

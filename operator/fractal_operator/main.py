@@ -1,0 +1,278 @@
+"""The composition root: the only module that knows every part and puts them together."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import kopf
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from fractal_helpers import log as logs
+from fractal_helpers.aws.ecs import EcsClient
+from fractal_helpers.aws.limits import QuotaGroups
+from fractal_helpers.aws.session import make_clients
+from fractal_helpers.kube import KubeClient
+from fractal_helpers.ledger import PostgresLedger
+from fractal_helpers.sql import create_engine
+from fractal_models.errors import FractalError, Rejected
+from fractal_models.observed import TaskArn
+from fractal_models.records import Record, Refused
+from fractal_operator.core.plan import Policy
+from fractal_operator.core.tokens import digest
+from fractal_operator.handlers import watch
+from fractal_operator.metrics import Metrics
+from fractal_operator.ports import Ledger, ObjectKey
+from fractal_operator.probes import Health, Probes
+from fractal_operator.settings import Settings
+from fractal_operator.shell.act import Actor
+from fractal_operator.shell.aws import AwsEcs, DaemonPool
+from fractal_operator.shell.clusters import Clusters
+from fractal_operator.shell.memory import Memories
+from fractal_operator.shell.objects import Objects
+from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.reconcile import Reconciler
+from fractal_operator.shell.record import Recorder
+from fractal_operator.shell.run import STEPS, Runner
+from fractal_operator.shell.tasks import Tasks
+from fractal_operator.shell.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+
+class SystemClock:
+    """The real time."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class ThreadedLedger:
+    """The Ledger port over the synchronous PostgreSQL ledger, in one thread of its own."""
+
+    def __init__(self, ledger: PostgresLedger) -> None:
+        self._ledger = ledger
+        self._pool = DaemonPool(1)
+
+    async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
+        return await self._pool.run(lambda: self._ledger.write(batch))
+
+    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
+        await self._pool.run(lambda: self._ledger.touch(arns, observed_at))
+
+    async def live_uids(self) -> Sequence[str]:
+        return await self._pool.run(self._ledger.live_uids)
+
+    async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
+        return await self._pool.run(lambda: self._ledger.close_missing(uids, at))
+
+
+class NoLedger:
+    """The Ledger port without a database: FRACTAL_DATABASE_URL is not set."""
+
+    async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
+        return ()
+
+    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
+        return None
+
+    async def live_uids(self) -> Sequence[str]:
+        return ()
+
+    async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
+        return 0
+
+
+async def run(settings: Settings) -> None:
+    """Run the operator until SIGTERM or SIGINT; raises FractalError if it cannot start."""
+    logs.configure(settings.log_format, settings.log_level)
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    metrics = Metrics(registry)
+    kube = await KubeClient.connect(namespaces=settings.namespaces, observe=metrics.kube_call)
+    try:
+        install = await install_id(settings, kube)
+        log.info("installation %s starts", install)
+        clock = SystemClock()
+        health = Health(clock.monotonic, steps=STEPS)
+        probes = Probes(health, registry)
+        port = await probes.start(settings.metrics_host, settings.metrics_port)
+        log.info("serving /metrics, /healthz and /readyz on port %d", port)
+        runner = compose(settings, install, kube, clock, metrics, health)
+        await _run_with_watch(settings, runner)
+        await probes.stop()
+    finally:
+        await kube.close()
+    log.info("stopped")
+
+
+async def install_id(settings: Settings, kube: KubeClient) -> str:
+    """FRACTAL_INSTALL_ID, or a name derived from the cluster and the release; stable for both."""
+    if settings.install_id:
+        return settings.install_id
+    uid = await kube.server_uid()
+    if uid is None:
+        raise Rejected(
+            "cannot read namespace kube-system, whose uid names this installation: allow "
+            "it, or set FRACTAL_INSTALL_ID"
+        )
+    return digest(f"{uid}/{settings.release_namespace}/{settings.release_name}", 10)
+
+
+def compose(
+    settings: Settings,
+    install: str,
+    kube: KubeClient,
+    clock: SystemClock,
+    metrics: Metrics,
+    health: Health,
+) -> Runner:
+    """Put the parts together."""
+    policy = Policy(
+        install=install,
+        region=settings.region or "",
+        cluster=settings.cluster or "",
+        subnets=settings.subnets,
+        security_groups=settings.security_groups,
+        assign_public_ip=settings.assign_public_ip or "",
+    )
+    queue: WorkQueue[ObjectKey] = WorkQueue(
+        clock.monotonic,
+        on_wait=metrics.queue_seconds.observe,
+        on_work=metrics.work_seconds.observe,
+    )
+    metrics.watch_queue(queue)
+    metrics.max_concurrent.set(settings.workers)
+    objects, memories, clusters = Objects(), Memories(), Clusters()
+    ecs = AwsEcs(_clients(settings, metrics), settings.aws_threads, clock)
+
+    def wake(uid: str) -> None:
+        runner.wake(uid)
+
+    def refused(record: Refused) -> None:
+        metrics.db_errors.inc()
+        log.error("PostgreSQL refuses a record: %s", record)
+
+    recorder = Recorder(_ledger(settings), clock, refused=refused)
+    tasks = Tasks(install, wake, metrics.duplicate_tasks.inc)
+    observer = Observer(
+        ecs=ecs,
+        clock=clock,
+        tasks=tasks,
+        clusters=clusters,
+        wake=wake,
+        touch=recorder.touch,
+        sweep_seconds=settings.sweep_seconds,
+        confirmed_losses=frozenset(settings.confirm_mass_loss),
+    )
+    actor = Actor(
+        kube=kube,
+        ecs=ecs,
+        clock=clock,
+        objects=objects,
+        memories=memories,
+        observer=observer,
+        recorder=recorder,
+        policy=policy,
+        metrics=metrics,
+    )
+    reconciler = Reconciler(
+        clock=clock,
+        objects=objects,
+        memories=memories,
+        observer=observer,
+        recorder=recorder,
+        actor=actor,
+        policy=policy,
+    )
+    if policy.region and policy.cluster:
+        clusters.of(policy.region, policy.cluster)
+    runner = Runner(
+        kube=kube,
+        clock=clock,
+        objects=objects,
+        queue=queue,
+        clusters=clusters,
+        observer=observer,
+        reconciler=reconciler,
+        actor=actor,
+        recorder=recorder,
+        metrics=metrics,
+        health=health,
+        workers=settings.workers,
+        ring_seconds=settings.fast_sweep_seconds,
+    )
+    return runner
+
+
+def _clients(settings: Settings, metrics: Metrics) -> Callable[[str], EcsClient]:
+    def make(region: str) -> EcsClient:
+        clients = make_clients(region, max_pool_connections=settings.aws_threads)
+        return EcsClient(clients, QuotaGroups(settings.quota_share), observe=metrics.aws_call)
+
+    return make
+
+
+def _ledger(settings: Settings) -> Ledger:
+    if settings.database_url is None:
+        log.warning("FRACTAL_DATABASE_URL is not set: nothing is recorded in PostgreSQL")
+        return NoLedger()
+    url = settings.database_url.get_secret_value()
+    logs.register_secret(url)
+    return ThreadedLedger(PostgresLedger(create_engine(url)))
+
+
+async def _run_with_watch(settings: Settings, runner: Runner) -> None:
+    """The runner beside kopf's watch; whichever ends first ends the other."""
+    ready, stop_watch = asyncio.Event(), asyncio.Event()
+    watching = asyncio.create_task(
+        kopf.operator(
+            registry=watch.registry(runner.event, _login),
+            settings=watch.settings(),
+            standalone=True,
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            ready_flag=ready,
+            stop_flag=stop_watch,
+        ),
+        name="watch",
+    )
+    readiness = asyncio.create_task(ready.wait())
+    await asyncio.wait([readiness, watching], return_when=asyncio.FIRST_COMPLETED)
+    readiness.cancel()
+    for name in (signal.SIGTERM, signal.SIGINT):  # after ready: kopf installs handlers of its own
+        asyncio.get_running_loop().add_signal_handler(name, runner.stop.set)
+    watching.add_done_callback(lambda _: runner.stop.set())
+    try:
+        await runner.run()
+    finally:
+        stop_watch.set()
+        failure = await _ended(watching)
+    if failure is not None:
+        raise FractalError(f"the watch of FractalContainers ended: {failure}") from failure
+
+
+async def _ended(watching: "asyncio.Task[None]") -> BaseException | None:
+    try:
+        async with asyncio.timeout(5):
+            await watching
+    except (Exception, asyncio.CancelledError) as error:
+        return None if isinstance(error, TimeoutError | asyncio.CancelledError) else error
+    return None
+
+
+def _login(**kwargs: Any) -> Any:
+    """Credentials as kubectl has them: KUBECONFIG, the pod's service account, ~/.kube/config."""
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)

@@ -1,0 +1,139 @@
+"""The ``Ecs`` port over the synchronous ECS client helper: a bounded pool of threads, by region.
+
+A region's clients are made when the region is first needed. Calls run in daemon threads, so that a
+stop of the process does not wait for AWS. A launch that would have to queue is not sent at all: the
+bounds of a drain count from the write of the intent.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from fractal_helpers.aws.ecs import EcsClient
+from fractal_models.errors import Unavailable
+from fractal_models.observed import (
+    Address,
+    ClusterArn,
+    ClusterInfo,
+    DescribeTasksResult,
+    ObservedTask,
+    RunTaskResult,
+    TaskArn,
+    TaskDefinition,
+)
+from fractal_operator.ports import Clock
+
+Answer = TypeVar("Answer")
+
+SEND_SECONDS = 5.0
+"""How long a RunTask may wait for a thread; together with the core's 30 s this is still drained."""
+
+
+class DaemonPool:
+    """``size`` daemon threads that run functions for coroutines."""
+
+    def __init__(self, size: int) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        for number in range(size):
+            threading.Thread(target=self._work, name=f"aws-{number}", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self._jobs.get()()
+
+    async def run(self, function: Callable[[], Answer]) -> Answer:
+        """The function's result, or what it raised."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+
+        def settle(set_it: Callable[[Any], None], value: Any) -> None:
+            if not future.done():
+                set_it(value)
+
+        def job() -> None:
+            try:
+                result = function()
+            except BaseException as error:  # it belongs to the coroutine that waits for it
+                outcome: tuple[Callable[[Any], None], Any] = (future.set_exception, error)
+            else:
+                outcome = (future.set_result, result)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(settle, *outcome)
+
+        self._jobs.put(job)
+        return await future
+
+
+class AwsEcs:
+    """See :class:`fractal_operator.ports.Ecs`. ``make`` builds the client of a region."""
+
+    def __init__(self, make: Callable[[str], EcsClient], threads: int, clock: Clock) -> None:
+        self._make = make
+        self._clients: dict[str, EcsClient] = {}
+        self._lock = threading.Lock()
+        self._pool = DaemonPool(threads)
+        self._clock = clock
+
+    def _client(self, region: str) -> EcsClient:
+        with self._lock:
+            if region not in self._clients:
+                self._clients[region] = self._make(region)
+            return self._clients[region]
+
+    async def _run(self, region: str, call: Callable[[EcsClient], Answer]) -> Answer:
+        return await self._pool.run(lambda: call(self._client(region)))
+
+    def launch_permit(self, region: str) -> bool:
+        return self._client(region).launch_permit()
+
+    def forget_definition(self, region: str, reference: str) -> None:
+        self._client(region).forget_definition(reference)
+
+    async def account(self, region: str) -> str:
+        return await self._run(region, lambda client: client.account())
+
+    async def describe_cluster(self, region: str, cluster: str) -> ClusterInfo | None:
+        return await self._run(region, lambda client: client.describe_cluster(cluster))
+
+    async def resolve_definition(self, region: str, reference: str) -> TaskDefinition | None:
+        return await self._run(region, lambda client: client.resolve_definition(reference))
+
+    async def ensure_definition(
+        self, region: str, registration: Mapping[str, Any]
+    ) -> TaskDefinition:
+        return await self._run(region, lambda client: client.ensure_definition(registration))
+
+    async def run_task(self, region: str, request: Mapping[str, Any]) -> RunTaskResult:
+        asked = self._clock.monotonic()
+
+        def send(client: EcsClient) -> RunTaskResult:
+            if self._clock.monotonic() - asked > SEND_SECONDS:
+                raise Unavailable("RunTask was not sent: no thread was free in time")
+            return client.run_task(request)
+
+        return await self._run(region, send)
+
+    async def stop_task(
+        self, region: str, cluster: ClusterArn, arn: TaskArn, reason: str
+    ) -> ObservedTask | None:
+        return await self._run(region, lambda client: client.stop_task(cluster, arn, reason))
+
+    async def list_tasks(
+        self, region: str, cluster: str, *, started_by: str = "", stopped: bool = False
+    ) -> Sequence[TaskArn]:
+        return await self._run(
+            region,
+            lambda client: client.list_tasks(cluster, started_by=started_by, stopped=stopped),
+        )
+
+    async def describe_tasks(
+        self, region: str, cluster: str, arns: Sequence[TaskArn]
+    ) -> DescribeTasksResult:
+        return await self._run(region, lambda client: client.describe_tasks(cluster, arns))
+
+    async def addresses(
+        self, region: str, tasks: Sequence[ObservedTask]
+    ) -> Mapping[TaskArn, Address]:
+        return await self._run(region, lambda client: client.addresses(tasks))

@@ -1,0 +1,81 @@
+"""The ECS clusters that objects name, and what the sweeps know of each.
+
+An object names a cluster by name or ARN; two names of one cluster share one entry once ECS has told
+its ARN. Entries are made when first needed and never dropped: there are few.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fractal_models.observed import ClusterInfo, TaskArn
+from fractal_operator.core.plan import ClusterView, Problem
+
+
+@dataclass(slots=True)
+class Cluster:
+    """One cluster. ``foreign`` are tasks that are not ours: listed, but described only once.
+
+    ``wanted`` asks for a sweep at the next opportunity; ``waiting`` are the uids that wait for one.
+    """
+
+    region: str
+    reference: str
+    info: ClusterInfo | None = None
+    known: bool = False
+    problem: Problem | None = None
+    account: str = ""
+    swept_since: datetime | None = None
+    swept_at: float | None = None
+    failures: int = 0
+    paused: str = ""
+    wanted: bool = True
+    foreign: set[TaskArn] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
+
+    @property
+    def arn(self) -> str:
+        return self.info.arn if self.info else ""
+
+    def view(self) -> ClusterView:
+        return ClusterView(
+            region=self.region,
+            reference=self.reference,
+            info=self.info,
+            problem=self.problem,
+            known=self.known,
+            swept_since=self.swept_since,
+            paused=self.paused,
+            account=self.account,
+        )
+
+
+class Clusters:
+    """Clusters by (region, name or ARN)."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[tuple[str, str], Cluster] = {}
+
+    def of(self, region: str, reference: str) -> Cluster:
+        """The entry for a reference; a new one is swept soon."""
+        key = (region, reference)
+        if key not in self._by_name:
+            self._by_name[key] = Cluster(region, reference)
+        return self._by_name[key]
+
+    def identified(self, cluster: Cluster, info: ClusterInfo) -> Cluster:
+        """Note what ECS says a cluster is; the entry that all its names share from now on."""
+        cluster.info, cluster.known, cluster.problem = info, True, None
+        shared = self._by_name.setdefault((cluster.region, info.arn), cluster)
+        if shared is not cluster:
+            shared.info, shared.known, shared.problem = info, True, None
+            shared.waiting |= cluster.waiting
+            shared.wanted = shared.wanted or cluster.wanted
+            for key, each in self._by_name.items():
+                if each is cluster:
+                    self._by_name[key] = shared
+        return shared
+
+    def all(self) -> Iterable[Cluster]:
+        """Every cluster once."""
+        return tuple({id(each): each for each in self._by_name.values()}.values())

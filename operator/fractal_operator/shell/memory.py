@@ -1,0 +1,49 @@
+"""What this process knows of its own calls for one object. Lost at a crash, and rightly so.
+
+Nothing here is needed to be right again after a restart: it only lets the core tell certainty ("I
+asked, and was refused") from ignorance ("somebody may have asked").
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fractal_models.observed import TaskArn
+from fractal_operator.core.plan import DefinitionView, Launch, Lookup, Stop
+
+
+@dataclass(slots=True)
+class Memory:
+    """``bare_since``: when the object was first seen with our finalizer but without an attempt.
+
+    ``finalized``: this process put that finalizer on and has seen no attempt since, so the object
+    is new and not one whose status was wiped.
+    """
+
+    finalized: bool = False
+    bare_since: datetime | None = None
+    launch: Launch | None = None
+    lookup: Lookup | None = None
+    definition: DefinitionView | None = None
+    stops: dict[TaskArn, Stop] = field(default_factory=dict)
+
+    def look(self, *, finalizer: bool, attempt: bool, now: datetime) -> datetime | None:
+        """Note how the object looks now; returns ``bare_since``."""
+        if attempt or not finalizer:
+            self.bare_since = None
+            self.finalized = self.finalized and not attempt
+        elif not self.finalized and self.bare_since is None:
+            self.bare_since = now
+        return self.bare_since
+
+
+class Memories:
+    """A Memory for each uid, made when first asked for."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Memory] = {}
+
+    def of(self, uid: str) -> Memory:
+        return self._of.setdefault(uid, Memory())
+
+    def forget(self, uid: str) -> None:
+        self._of.pop(uid, None)

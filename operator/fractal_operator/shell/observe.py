@@ -1,0 +1,206 @@
+"""Looking at ECS for all objects at once: a sweep of each cluster, and a faster ring.
+
+The sweep lists RUNNING tasks and describes the listed and the known ones, 100 a call: 20 calls for
+1,000 tasks. The first one also lists STOPPED tasks: what ended while nobody looked. The ring
+describes only tasks that are starting, stopping or awaited. Never one call an object.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from fractal_models.errors import FractalError, Rejected
+from fractal_models.observed import Address, ObservedTask, TaskArn
+from fractal_operator.core import backoff
+from fractal_operator.core.plan import Problem
+from fractal_operator.ports import Clock, Ecs
+from fractal_operator.shell.clusters import Cluster, Clusters
+from fractal_operator.shell.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+MASS_LOSS_MINIMUM = 10
+MASS_LOSS_SHARE = 0.10
+UNKNOWN_CLUSTER_SECONDS = 60.0
+
+
+class Observer:
+    """Sweeps and the ring. ``wake(uid)`` has an object looked at again."""
+
+    def __init__(
+        self,
+        *,
+        ecs: Ecs,
+        clock: Clock,
+        tasks: Tasks,
+        clusters: Clusters,
+        wake: Callable[[str], None],
+        touch: Callable[[list[TaskArn], datetime], None],
+        sweep_seconds: float,
+        confirmed_losses: frozenset[str] = frozenset(),
+    ) -> None:
+        self.clusters = clusters
+        self.tasks = tasks
+        self.addresses: dict[TaskArn, Address] = {}
+        self._ecs = ecs
+        self._clock = clock
+        self._wake = wake
+        self._touch = touch
+        self._sweep_seconds = sweep_seconds
+        self._confirmed = confirmed_losses
+
+    def request_sweep(self, cluster: Cluster, uid: str) -> None:
+        """Have a cluster swept at the next opportunity, and ``uid`` woken when it has been."""
+        cluster.wanted = True
+        cluster.waiting.add(uid)
+
+    def due(self, cluster: Cluster) -> bool:
+        """Whether a sweep is due: wanted, never done, or the period is over; later after errors."""
+        now = self._clock.monotonic()
+        if cluster.swept_at is None:
+            return True
+        if cluster.problem is not None or (cluster.known and cluster.info is None):
+            pause = backoff.delay(cluster.failures, cluster.reference, first=2, cap=60)
+            return now - cluster.swept_at >= pause.total_seconds()
+        if cluster.wanted:
+            return now - cluster.swept_at >= 1.0
+        return now - cluster.swept_at >= self._sweep_seconds
+
+    async def sweep(self, cluster: Cluster) -> bool:
+        """One full look at a cluster; False if it failed (noted, tried again later)."""
+        began = self._clock.now()
+        cluster.wanted = False
+        try:
+            cluster = await self._identify(cluster)
+            complete = cluster.info is not None and await self._look(cluster, began)
+        except FractalError as error:
+            complete = False
+            self._failed(cluster, error)
+        cluster.swept_at = self._clock.monotonic()
+        if complete:
+            cluster.failures, cluster.problem = 0, None
+            cluster.swept_since = began
+        else:
+            cluster.failures += 1
+        waiting, cluster.waiting = cluster.waiting, set()
+        for uid in waiting:
+            self._wake(uid)
+        self.tasks.prune(began)
+        return complete
+
+    def _failed(self, cluster: Cluster, error: FractalError) -> None:
+        code = error.code if isinstance(error, Rejected) else ""
+        if code == "ClusterNotFoundException":
+            cluster.known = False  # deleted since: ask what it is before the next sweep
+            cluster.info = None
+        kind = type(error).__name__
+        cluster.problem = Problem(kind, str(error), self._clock.now(), code)
+        log.warning(
+            "sweep of ECS cluster %s in %s failed: %s", cluster.reference, cluster.region, error
+        )
+
+    async def _identify(self, cluster: Cluster) -> Cluster:
+        """Ask what a cluster is, if that is not known or may have changed."""
+        if not cluster.account:
+            cluster.account = await self._account(cluster.region)
+        settled = cluster.known and cluster.info is not None and cluster.info.status == "ACTIVE"
+        if settled and not self.tasks.vanished(cluster.arn):
+            return cluster
+        info = await self._ecs.describe_cluster(cluster.region, cluster.arn or cluster.reference)
+        if info is None:
+            cluster.info, cluster.known, cluster.problem = None, True, None
+            return cluster
+        account = cluster.account
+        shared = self.clusters.identified(cluster, info)
+        shared.account = shared.account or account
+        return shared
+
+    async def _account(self, region: str) -> str:
+        try:
+            return await self._ecs.account(region)
+        except FractalError as error:
+            log.warning("the AWS account in %s cannot be told: %s", region, error)
+            return ""
+
+    async def _look(self, cluster: Cluster, began: datetime) -> bool:
+        region, arn = cluster.region, cluster.arn
+        listed = set(await self._ecs.list_tasks(region, arn))
+        if cluster.swept_since is None:
+            listed |= set(await self._ecs.list_tasks(region, arn, stopped=True))
+        cluster.foreign &= listed
+        self.tasks.present(listed)
+        expected = set(self.tasks.expected(arn))
+        asked = sorted((listed - cluster.foreign) | expected)
+        found = await self._ecs.describe_tasks(region, arn, asked)
+        for task in found.tasks:
+            self.tasks.observe(task)
+            if self.tasks.owner(task) is None and task.arn not in expected:
+                cluster.foreign.add(task.arn)
+        for gone in found.missing:
+            if gone not in listed:
+                self.tasks.absent(gone, began)
+        self._suspect(cluster, len(expected))
+        await self._locate(cluster, found.tasks)
+        self._touch([t.arn for t in found.tasks if t.live and self.tasks.owner(t)], began)
+        return True
+
+    def _suspect(self, cluster: Cluster, expected: int) -> None:
+        """Pause launches while suspiciously many known tasks are missing (design rule 11)."""
+        vanished = len(self.tasks.vanished(cluster.arn))
+        limit = max(MASS_LOSS_MINIMUM, int(MASS_LOSS_SHARE * expected))
+        name = cluster.info.name if cluster.info else cluster.reference
+        confirmed = self._confirmed & {name, cluster.arn}
+        if vanished > limit and not confirmed:
+            cluster.paused = (
+                f"ECS does not show more than {limit} tasks that ran in cluster {name}: launches "
+                "are paused there. If they are really gone, set FRACTAL_CONFIRM_MASS_LOSS to "
+                f"{name}; otherwise check the credentials, the region and the cluster."
+            )
+            log.error(cluster.paused)
+        else:
+            cluster.paused = ""
+
+    async def ring(self, cluster: Cluster) -> None:
+        """Describe the tasks of a cluster that are expected to change soon."""
+        asked = self.tasks.moving(cluster.arn) if cluster.info is not None else []
+        if not asked:
+            return
+        now = self._clock.now()
+        try:
+            found = await self._ecs.describe_tasks(cluster.region, cluster.arn, asked)
+        except FractalError as error:
+            log.warning("describing tasks in ECS cluster %s failed: %s", cluster.arn, error)
+            return
+        for task in found.tasks:
+            self.tasks.observe(task)
+        for gone in found.missing:
+            self.tasks.absent(gone, now)
+        await self._locate(cluster, found.tasks)
+
+    async def _locate(self, cluster: Cluster, tasks: tuple[ObservedTask, ...]) -> None:
+        """Look up the addresses of running tasks that somebody waits for, once a task."""
+        wanted = [
+            task
+            for task in tasks
+            if task.last_status == "RUNNING"
+            and task.arn not in self.addresses
+            and self.tasks.awaited(task)
+        ]
+        if not wanted:
+            return
+        try:
+            located = await self._ecs.addresses(cluster.region, wanted)
+        except FractalError as error:
+            log.warning("addresses of tasks in %s cannot be told now: %s", cluster.arn, error)
+            return
+        for task in wanted:
+            if task.arn in located:
+                self.addresses[task.arn] = located[task.arn]
+                uid = self.tasks.owner(task)
+                if uid is not None:
+                    self._wake(uid)
+
+    def forget_addresses(self, arns: list[TaskArn]) -> None:
+        """The tasks have ended; their addresses will be somebody else's."""
+        for arn in arns:
+            self.addresses.pop(arn, None)

@@ -1,0 +1,176 @@
+"""The recorder: what Postgres is told, coalesced and in batches, never in anybody's way.
+
+Rows wait in memory until a transaction holds them: at most one for each table row (the newest), and
+history in order. So with the database down nothing is lost while the process lives; a restarted
+process offers every object's rows again. History has a bound: what had to be dropped is told by one
+row that marks the gap.
+"""
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from itertools import islice
+
+from fractal_models.errors import FractalError
+from fractal_models.observed import TaskArn
+from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Record, Refused
+from fractal_operator.core import backoff
+from fractal_operator.ports import Clock, Ledger
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+HISTORY_BOUND = 50_000
+CAP_SECONDS = 30.0
+
+Row = AppStateRecord | ContainerRecord
+
+
+class Recorder:
+    """Collects records and writes them. ``refused`` hears of those that Postgres will not take."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        refused: Callable[[Refused], None],
+        history_bound: int = HISTORY_BOUND,
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._refused = refused
+        self._bound = history_bound
+        self._rows: OrderedDict[str, Row] = OrderedDict()
+        self._written: dict[str, dict[str, Row]] = {}
+        self._history: deque[HistoryRecord] = deque()
+        self._dropped: HistoryRecord | None = None
+        self._touched: dict[TaskArn, datetime] = {}
+        self._waiting_since: float | None = None
+        self.failures = 0
+        self._retry_at = 0.0
+
+    def offer(self, records: Iterable[Record]) -> None:
+        """Take in records; one that says nothing new since the last write costs nothing."""
+        for record in records:
+            match record:
+                case HistoryRecord():
+                    self._remember(record)
+                case ContainerRecord() | AppStateRecord():
+                    key = _key(record)
+                    known = self._written.get(_uid(record), {}).get(key)
+                    if _same(self._rows.get(key) or known, record):
+                        continue
+                    self._rows[key] = record
+        if self.depth() and self._waiting_since is None:
+            self._waiting_since = self._clock.monotonic()
+
+    def touch(self, arns: Iterable[TaskArn], at: datetime) -> None:
+        """Note when tasks were last observed, whatever else there is to say of them."""
+        self._touched.update(dict.fromkeys(arns, at))
+
+    def depth(self) -> int:
+        """How many records wait."""
+        return len(self._rows) + len(self._history)
+
+    def lag(self) -> float:
+        """For how many seconds the oldest waiting record has waited."""
+        since = self._waiting_since
+        return 0.0 if since is None else self._clock.monotonic() - since
+
+    async def flush(self) -> bool:
+        """Write what waits; False if the database did not take it (it is tried again later)."""
+        if self._clock.monotonic() < self._retry_at:
+            return False
+        try:
+            while self.depth():
+                await self._write_batch()
+            await self._write_touches()
+        except FractalError as error:
+            self.failures += 1
+            pause = backoff.delay(self.failures, "ledger", first=1, cap=CAP_SECONDS)
+            self._retry_at = self._clock.monotonic() + pause.total_seconds()
+            log.warning("recording %d rows failed, tried again later: %s", self.depth(), error)
+            return False
+        self.failures, self._retry_at, self._waiting_since = 0, 0.0, None
+        return True
+
+    async def _write_batch(self) -> None:
+        rows = list(islice(self._rows.items(), BATCH))
+        events = list(islice(self._history, BATCH))
+        gap = [self._dropped] if self._dropped is not None else []
+        batch: Sequence[Record] = [*(row for _, row in rows), *gap, *events]
+        refused = await self._ledger.write(batch)
+        for key, row in rows:
+            self._written.setdefault(_uid(row), {})[key] = row
+            if self._rows.get(key) is row:  # else a newer one came while this one was written
+                del self._rows[key]
+        for _, row in rows:
+            if isinstance(row, AppStateRecord) and row.deleted:
+                self._written.pop(row.task_id, None)  # gone for good: nothing to compare with
+        for _ in events:
+            self._history.popleft()
+        if gap and self._dropped is gap[0]:
+            self._dropped = None
+        for each in refused:
+            self._refused(each)
+
+    async def _write_touches(self) -> None:
+        touched, self._touched = self._touched, {}
+        by_time: dict[datetime, list[TaskArn]] = {}
+        for arn, at in touched.items():
+            by_time.setdefault(at, []).append(arn)
+        try:
+            for at, arns in by_time.items():
+                await self._ledger.touch(arns, at)
+        except FractalError:
+            self._touched = {**touched, **self._touched}
+            raise
+
+    async def audit(self, existing: Callable[[], Awaitable[Collection[str]]]) -> int:
+        """Close the rows of objects that are gone; returns how many.
+
+        ``existing`` lists the uids of all objects; it is asked after the rows were read, so that
+        an object made in between is not taken for gone.
+        """
+        uids = await self._ledger.live_uids()
+        if not uids:
+            return 0
+        missing = sorted(set(uids) - set(await existing()))
+        return await self._ledger.close_missing(missing, self._clock.now()) if missing else 0
+
+    def _remember(self, record: HistoryRecord) -> None:
+        if len(self._history) >= self._bound:
+            lost = self._history.popleft()
+            self._dropped = HistoryRecord(
+                key=f"gap-{lost.key}",
+                at=lost.at,
+                uid="",
+                namespace="",
+                name="",
+                attempt=0,
+                container_id="",
+                phase_from="",
+                phase_to="",
+                reason="HistoryGap",
+                message="transitions up to this time were lost: the database was down too long",
+            )
+        self._history.append(record)
+
+
+def _key(row: Row) -> str:
+    return row.container_id if isinstance(row, ContainerRecord) else row.task_id
+
+
+def _uid(row: Row) -> str:
+    return row.uid if isinstance(row, ContainerRecord) else row.task_id
+
+
+def _same(known: Row | None, row: Row) -> bool:
+    """Whether two records of one row say the same but for the times and versions they carry."""
+    if known is None or type(known) is not type(row):
+        return False
+    moving = {"observed_at", "version", "resource_version"}
+    names = (name for name in type(row).__slots__ if name not in moving)
+    return all(getattr(known, name) == getattr(row, name) for name in names)

@@ -1,0 +1,301 @@
+"""The loops that keep the shell going: workers on the queue, sweeps, the ring, lists, recording.
+
+Everything that needs an event loop stands here and in aws.py; what the loops call does not. A loop
+that dies takes the process with it (crash-only): a restart is cheap and always right.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from fractal_models.container import Phase
+from fractal_models.errors import FractalError, Gone
+from fractal_operator.metrics import Metrics
+from fractal_operator.ports import Clock, Kube, ObjectKey
+from fractal_operator.probes import Health
+from fractal_operator.shell.act import Actor
+from fractal_operator.shell.clusters import Cluster, Clusters
+from fractal_operator.shell.objects import Body, Objects, key_of, uid_of
+from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.reconcile import Reconciler
+from fractal_operator.shell.record import Recorder
+from fractal_operator.shell.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+FIRST_LIST = "the first list of FractalContainers"
+FIRST_SWEEP = "the first sweep of ECS tasks"
+STEPS = (FIRST_LIST, FIRST_SWEEP)
+
+RESYNC_SECONDS = 600.0
+TICK_SECONDS = 0.25
+FLUSH_SECONDS = 0.5
+GAUGE_SECONDS = 5.0
+BEAT_SECONDS = 60.0
+DRAIN_SECONDS = 5.0
+
+
+class Runner:
+    """All loops of one operator. ``run`` ends when ``stop`` is set, or raises what ended a loop."""
+
+    def __init__(
+        self,
+        *,
+        kube: Kube,
+        clock: Clock,
+        objects: Objects,
+        queue: WorkQueue[ObjectKey],
+        clusters: Clusters,
+        observer: Observer,
+        reconciler: Reconciler,
+        actor: Actor,
+        recorder: Recorder,
+        metrics: Metrics,
+        health: Health,
+        workers: int,
+        ring_seconds: float,
+    ) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._objects = objects
+        self._queue = queue
+        self._clusters = clusters
+        self._observer = observer
+        self._reconciler = reconciler
+        self._actor = actor
+        self._recorder = recorder
+        self._metrics = metrics
+        self._health = health
+        self._workers = workers
+        self._ring_seconds = ring_seconds
+        self._work = asyncio.Event()
+        self._listed = False
+        self.stop = asyncio.Event()
+
+    # --- what others tell ---
+
+    def wake(self, uid: str) -> None:
+        """Something of the object with this uid has changed."""
+        key = self._objects.key(uid)
+        if key is not None:
+            self._queue.add(key)
+            self._work.set()
+
+    def event(self, kind: str, body: Mapping[str, Any]) -> None:
+        """One event of the watch."""
+        key = key_of(body)
+        if kind == "DELETED":
+            self._vanished(key, uid_of(body))
+            return
+        known = self._objects.get(key)
+        if known is not None and uid_of(known) != uid_of(body):
+            self._vanished(key, uid_of(known))
+        self._objects.seen(body)
+        if self._objects.get(key) is not known:
+            echo = known is not None and _version(known) == _version(body)
+            if not echo:
+                self._queue.add(key)
+                self._work.set()
+
+    def _vanished(self, key: ObjectKey, uid: str) -> None:
+        known = self._objects.gone(key, uid)
+        if known is not None:
+            self._actor.vanished(known)
+
+    # --- the loops ---
+
+    async def run(self) -> None:
+        """Run all loops until ``stop`` is set."""
+        loops = [
+            asyncio.create_task(loop(), name=loop.__name__)
+            for loop in (
+                self._dispatch,
+                self._resync,
+                self._sweeps,
+                self._rings,
+                self._record,
+                self._audit,
+                self._gauges,
+            )
+        ]
+        stopping = asyncio.create_task(self.stop.wait(), name="stop")
+        done, _ = await asyncio.wait([*loops, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for each in loops:
+            each.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._recorder.flush()
+        for each in done - {stopping}:
+            each.result()
+
+    async def _dispatch(self) -> None:
+        running: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                self._health.beat("work queue", BEAT_SECONDS)
+                key = self._queue.take() if len(running) < self._workers else None
+                if key is not None:
+                    task = asyncio.create_task(self._reconcile(key))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+                    task.add_done_callback(lambda _: self._work.set())
+                    continue
+                self._work.clear()
+                await self._wait_for_work(len(running))
+        finally:
+            if running:
+                # What is under way may end well; what does not is found again after a restart.
+                await asyncio.wait(running, timeout=DRAIN_SECONDS)
+
+    async def _wait_for_work(self, running: int) -> None:
+        timeout = BEAT_SECONDS / 4
+        deadline = self._queue.next_deadline()
+        if deadline is not None and running < self._workers:
+            timeout = min(timeout, max(deadline - self._clock.monotonic(), 0.0))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._work.wait()
+
+    async def _reconcile(self, key: ObjectKey) -> None:
+        began = self._clock.monotonic()
+        self._metrics.active_workers.inc()
+        result = "error"
+        try:
+            rest = await self._reconciler.reconcile(key)
+        except FractalError as error:
+            again = self._queue.retry(key)
+            log.warning("reconcile of %s failed, again in %.0f s: %s", key, again, error)
+        except Exception:
+            again = self._queue.retry(key)
+            self._metrics.reconcile_panics.inc()
+            log.exception("reconcile of %s failed unexpectedly, again in %.0f s", key, again)
+        else:
+            self._queue.forget(key)
+            result = "success" if rest.after is None else "requeue_after"
+            if rest.after is not None:
+                self._queue.add_after(key, rest.after)
+        finally:
+            self._queue.done(key)
+            self._metrics.active_workers.dec()
+            self._metrics.reconciled(result, self._clock.monotonic() - began)
+
+    async def _resync(self) -> None:
+        """List everything, at the start and now and then: what the watch missed."""
+        while True:
+            pause = RESYNC_SECONDS
+            try:
+                await self._list()
+            except Gone:
+                log.error(
+                    "the API server does not know FractalContainers: install the CRD "
+                    "(fractal-operator crds | kubectl apply -f -)"
+                )
+                pause = 5.0
+            except FractalError as error:
+                log.warning("listing FractalContainers failed, tried again: %s", error)
+                pause = 5.0
+            await self._clock.sleep(pause)
+
+    async def _list(self) -> None:
+        before = {uid_of(body): key_of(body) for body in self._objects.bodies()}
+        for body in await self._kube.list():
+            before.pop(uid_of(body), None)
+            self.event("", body)
+            self._queue.add(key_of(body))
+        for uid, key in before.items():
+            fresh = await self._kube.get(key)  # a list may be older than an object just made
+            if fresh is None or uid_of(fresh) != uid:
+                self._vanished(key, uid)
+        self._work.set()
+        self._listed = True
+        self._health.set(FIRST_LIST)
+
+    async def _sweeps(self) -> None:
+        running: dict[int, asyncio.Task[None]] = {}
+        while True:
+            self._health.beat("sweeps", BEAT_SECONDS)
+            for cluster in self._clusters.all():
+                busy = running.get(id(cluster))
+                if busy is not None and busy.done():
+                    busy.result()
+                    del running[id(cluster)]
+                    busy = None
+                if busy is None and self._observer.due(cluster):
+                    running[id(cluster)] = asyncio.create_task(self._sweep(cluster))
+            await self._clock.sleep(TICK_SECONDS)
+
+    async def _sweep(self, cluster: Cluster) -> None:
+        began = self._clock.monotonic()
+        complete = await self._observer.sweep(cluster)
+        self._metrics.sweep_seconds.observe(self._clock.monotonic() - began)
+        if complete:
+            self._metrics.sweep_success.set(self._clock.now().timestamp())
+        if self._listed and all(each.swept_at is not None for each in self._clusters.all()):
+            self._health.set(FIRST_SWEEP)
+
+    async def _rings(self) -> None:
+        while True:
+            await asyncio.gather(*(self._observer.ring(each) for each in self._clusters.all()))
+            await self._clock.sleep(self._ring_seconds)
+
+    async def _record(self) -> None:
+        while True:
+            began = self._clock.monotonic()
+            busy = self._recorder.depth() > 0
+            if not await self._recorder.flush():
+                self._metrics.db_errors.inc()
+            elif busy:
+                self._metrics.db_write_seconds.observe(self._clock.monotonic() - began)
+            await self._clock.sleep(FLUSH_SECONDS)
+
+    async def _audit(self) -> None:
+        while True:
+            await self._clock.sleep(TICK_SECONDS if not self._listed else RESYNC_SECONDS)
+            if self._listed:
+                await _despite_outages("auditing the database", self._audit_once)
+
+    async def _audit_once(self) -> None:
+        closed = await self._recorder.audit(self._uids)
+        if closed:
+            log.warning("closed the database rows of %d objects that are gone", closed)
+
+    async def _uids(self) -> set[str]:
+        return {uid_of(body) for body in await self._kube.list()}
+
+    async def _gauges(self) -> None:
+        while True:
+            counts: dict[str, int] = {}
+            stuck = 0
+            for body in self._objects.bodies():
+                status = body.get("status") or {}
+                phase = str(status.get("phase", ""))
+                counts[phase] = counts.get(phase, 0) + 1
+                stuck += _stuck(status)
+            self._metrics.phases(counts, [phase.value for phase in Phase])
+            self._metrics.stuck_deletions.set(stuck)
+            paused = sum(1 for cluster in self._clusters.all() if cluster.paused)
+            self._metrics.launches_paused.set(paused)
+            self._metrics.db_outbox_depth.set(self._recorder.depth())
+            self._metrics.db_lag_seconds.set(self._recorder.lag())
+            await self._clock.sleep(GAUGE_SECONDS)
+
+
+async def _despite_outages(what: str, do: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await do()
+    except FractalError as error:
+        log.warning("%s failed, tried again later: %s", what, error)
+
+
+def _version(body: Body) -> str:
+    return str(body["metadata"].get("resourceVersion", ""))
+
+
+def _stuck(status: Mapping[str, Any]) -> bool:
+    return any(
+        each.get("reason") == "DeletionStuck" and each.get("status") == "True"
+        for each in status.get("conditions") or ()
+    )

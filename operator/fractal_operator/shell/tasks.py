@@ -1,0 +1,158 @@
+"""The tasks that this process knows of: one store for RunTask's answers, sweeps and lookups.
+
+Each sight passes the monotonic merge; whatever changes wakes the object it belongs to. Only tasks
+that an object claims in its status, or whose ``startedBy`` names this installation, are kept.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from fractal_models.observed import ObservedTask, TaskArn
+from fractal_operator.core import tokens
+from fractal_operator.core.merge import LOST_AFTER
+from fractal_operator.core.monotonic import changed, newer
+from fractal_operator.core.plan import Missing
+
+log = logging.getLogger(__name__)
+
+KEPT_STOPPED = timedelta(hours=2)
+
+
+class Tasks:
+    """Tasks by ARN, and for each object (uid) the ARNs that concern it."""
+
+    def __init__(
+        self, install: str, wake: Callable[[str], None], duplicate: Callable[[], None]
+    ) -> None:
+        self._install = install
+        self._wake = wake
+        self._duplicate = duplicate
+        self._seen: dict[TaskArn, ObservedTask] = {}
+        self._missing: dict[TaskArn, Missing] = {}
+        self._arns: dict[str, set[TaskArn]] = {}
+        self._claims: dict[TaskArn, str] = {}
+        self._close: set[str] = set()
+
+    def owner(self, task: ObservedTask) -> str | None:
+        """The uid that a task of this installation was launched for."""
+        origin = tokens.parse_started_by(task.started_by)
+        return origin.uid if origin and origin.install == self._install else None
+
+    def claim(self, uid: str, arns: Iterable[str]) -> None:
+        """Note which tasks an object's status claims (all of them), so that they are observed."""
+        claimed = {TaskArn(arn) for arn in arns if arn}
+        known = self._arns.setdefault(uid, set())
+        for arn in known - claimed:
+            if self._claims.get(arn) == uid:
+                del self._claims[arn]
+                self._missing.pop(arn, None)
+            if arn not in self._seen:
+                known.discard(arn)
+        for arn in claimed:
+            self._claims[arn] = uid
+        known.update(claimed)
+
+    def watch_closely(self, uid: str, wanted: bool) -> None:
+        """Whether the object waits for its running task to do more (be healthy, get an address)."""
+        (self._close.add if wanted else self._close.discard)(uid)
+
+    def awaited(self, task: ObservedTask) -> bool:
+        """Whether somebody watches closely what becomes of this task."""
+        return (self.owner(task) or self._claims.get(task.arn)) in self._close
+
+    def forget(self, uid: str) -> None:
+        """The object is gone: drop what concerned it, but for live tasks of ours (orphans)."""
+        self._close.discard(uid)
+        for arn in self._arns.pop(uid, set()):
+            self._claims.pop(arn, None)
+            self._missing.pop(arn, None)
+            task = self._seen.get(arn)
+            if task is not None and not (task.live and self.owner(task)):
+                del self._seen[arn]
+
+    def of(self, uid: str) -> tuple[ObservedTask, ...]:
+        """All known tasks that concern an object, claimed or launched for it."""
+        arns = sorted(self._arns.get(uid, ()))
+        return tuple(self._seen[arn] for arn in arns if arn in self._seen)
+
+    def missing_of(self, uid: str) -> dict[TaskArn, Missing]:
+        arns = self._arns.get(uid, ())
+        return {arn: self._missing[arn] for arn in arns if arn in self._missing}
+
+    def observe(self, task: ObservedTask) -> None:
+        """Take in one sight of a task; wakes its object if anything changed."""
+        uid = self.owner(task) or self._claims.get(task.arn)
+        if uid is None:
+            return
+        old = self._seen.get(task.arn)
+        kept = newer(old, task)
+        if old is None and kept.live and self._twin(uid, kept) is not None:
+            log.error("second live task %s for %s", kept.arn, kept.started_by)
+            self._duplicate()
+        self._seen[task.arn] = kept
+        self._arns.setdefault(uid, set()).add(task.arn)
+        was_missing = self._missing.pop(task.arn, None) is not None
+        if was_missing or changed(old, kept):
+            self._wake(uid)
+
+    def _twin(self, uid: str, task: ObservedTask) -> ObservedTask | None:
+        """Another live task of the same object and attempt: what must never be."""
+        for other in self.of(uid):
+            if other.live and other.arn != task.arn and other.started_by == task.started_by:
+                return other
+        return None
+
+    def absent(self, arn: TaskArn, now: datetime) -> None:
+        """ECS answered MISSING; wakes the object once that has lasted long enough to mean it."""
+        known = self._missing.get(arn)
+        first = known.first if known else now
+        self._missing[arn] = Missing(first, now, known.count + 1 if known else 1)
+        uid = self._claims.get(arn) or self._owner_of(arn)
+        if uid is not None and known is not None and now - first >= LOST_AFTER:
+            self._wake(uid)
+
+    def present(self, arns: Iterable[TaskArn]) -> None:
+        """A list shows these tasks: they are not missing."""
+        for arn in arns:
+            self._missing.pop(arn, None)
+
+    def _owner_of(self, arn: TaskArn) -> str | None:
+        task = self._seen.get(arn)
+        return self.owner(task) if task else None
+
+    def expected(self, cluster_arn: str) -> list[TaskArn]:
+        """The ARNs in a cluster that should be there: claimed or known to live."""
+        prefix = task_prefix(cluster_arn)
+        arns = {*self._claims, *self._seen}
+        return [arn for arn in arns if arn.startswith(prefix) and not self._ended(arn)]
+
+    def moving(self, cluster_arn: str) -> list[TaskArn]:
+        """Of these, the ones that are expected to change soon, or were never seen."""
+        return [arn for arn in self.expected(cluster_arn) if self._moves(arn)]
+
+    def vanished(self, cluster_arn: str) -> list[TaskArn]:
+        """Of these, the ones that ECS does not know any more though it once showed them."""
+        return [arn for arn in self.expected(cluster_arn) if arn in self._missing]
+
+    def prune(self, now: datetime) -> None:
+        """Drop tasks that stopped long ago and that no status claims any more."""
+        for arn, task in list(self._seen.items()):
+            if task.stopped and arn not in self._claims and now - task.observed_at > KEPT_STOPPED:
+                del self._seen[arn]
+                self._arns.get(self.owner(task) or "", set()).discard(arn)
+
+    def _ended(self, arn: TaskArn) -> bool:
+        task = self._seen.get(arn)
+        return task is not None and task.stopped
+
+    def _moves(self, arn: TaskArn) -> bool:
+        task = self._seen.get(arn)
+        if task is None or task.last_status != "RUNNING" or task.desired_status == "STOPPED":
+            return True
+        return self.awaited(task)
+
+
+def task_prefix(cluster_arn: str) -> str:
+    """What the ARNs of a cluster's tasks begin with (long ARN format, all accounts since 2021)."""
+    return cluster_arn.replace(":cluster/", ":task/", 1) + "/"
