@@ -96,7 +96,9 @@ def api(bare_api: Api) -> Api:
 def namespace(api: Api) -> Iterator[str]:
     """A namespace of the test's own."""
     name = f"e2e-{uuid4().hex[:10]}"
-    made = api.kubectl("create", "namespace", name)
+    # from a manifest: `create namespace` speaks protobuf, which the stand-in does not
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    made = api.kubectl("create", "-f", "-", stdin=json.dumps(body))
     assert made.returncode == 0, made.stderr
     yield name
     api.kubectl("delete", "namespace", name, "--wait=false")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from tests.unit.test_container_status import FULL
 from fractal_models.container import InvalidSpec, Status, parse_spec
 from fractal_models.kube import API_VERSION, GROUP, KIND, PLURAL, VERSION
 
-JSON = "application/json"
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+JSON = {"Content-Type": "application/json"}
 Submit = Callable[[Any], dict[str, Any]]
 
 
@@ -33,7 +35,7 @@ def submit(api: Api) -> Iterator[Submit]:
             body = manifest(spec)
             try:
                 stored: Any = objects.create_namespaced_custom_object(
-                    GROUP, VERSION, "default", PLURAL, body, dry_run="All", _content_type=JSON
+                    GROUP, VERSION, "default", PLURAL, body, dry_run="All", _headers=JSON
                 )
             except ApiException as error:
                 if error.status not in (400, 422):
@@ -86,6 +88,12 @@ def test_a_bad_spec_is_refused_where_the_server_can(api: Api, submit: Submit, ca
         stored = submit(case.spec)
         with pytest.raises(InvalidSpec, match="spec"):
             parse_spec(stored)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_can_be_applied(api: Api, namespace: str, path: Path) -> None:
+    done = api.kubectl("apply", "-n", namespace, "-f", str(path))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_server_fills_in_the_defaults_of_the_model(submit: Submit) -> None:
