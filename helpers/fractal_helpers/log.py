@@ -29,7 +29,7 @@ _FLOORS = {
     "kopf": logging.INFO,
     # At DEBUG the SDK writes request bodies, signed headers and credentials' origins.
     "boto3": logging.INFO,
-    "botocore": logging.INFO,
+    "botocore": logging.WARNING,
     "s3transfer": logging.INFO,
     "urllib3": logging.INFO,
     # At INFO SQLAlchemy writes every statement with its parameters.

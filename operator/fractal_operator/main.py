@@ -150,6 +150,8 @@ def compose(
     )
     queue: WorkQueue[ObjectKey] = WorkQueue(
         clock.monotonic,
+        on_add=metrics.queue_adds.inc,
+        on_retry=metrics.queue_retries.inc,
         on_wait=metrics.queue_seconds.observe,
         on_work=metrics.work_seconds.observe,
     )

@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from fractal_helpers.redaction import escape, redact
 
 JSON: Format = "json"
 TEXT: Format = "text"
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 Lines = Callable[[], list[dict[str, Any]]]
 
 
@@ -99,11 +101,14 @@ def test_values_json_does_not_know_become_text(lines: Lines) -> None:
 
     deep: list[Any] = []
     deep.append(deep)
-    fractal_log("f", None, "m", nan=float("nan"), broken=Broken(), deep=deep, pair=("a", {1: b"x"}))
+    fractal_log(
+        "f", None, "m", nan=float("nan"), broken=Broken(), deep=deep, pair=("a", {1: b"x"}), at=NOON
+    )
 
     (event,) = lines()
     assert event["nan"] == "nan"
     assert event["broken"] == "<Broken>"
+    assert event["at"] == "2026-01-02T12:00:00+00:00"
     assert event["pair"] == ["a", {"1": "b'x'"}]
 
 

@@ -90,8 +90,14 @@ class Registry:
             new, warnings = self._decode(resource, body, options)
         except errors.DecodeError as error:
             raise _cannot_handle(resource, error) from error
-        _place(resource, new, namespace, name)
         given = new["metadata"]
+        if "name" not in given:
+            message = (
+                f"the name of the object ({name} based on URL) was undeterminable: name must be "
+                "provided"
+            )
+            raise errors.bad_request(message)
+        _place(resource, new, namespace, name)
         if "uid" in given and given["uid"] != old["metadata"]["uid"]:
             why = (
                 f"Precondition failed: UID in precondition: {given['uid']}, "

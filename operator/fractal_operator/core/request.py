@@ -9,6 +9,7 @@ from typing import Any
 
 from fractal_models.container import TEMPLATE_CONTAINER, Network, Placement, Spec, Template
 from fractal_models.observed import TaskDefinition
+from fractal_models.spec_rules import fargate
 from fractal_operator.core import tokens
 from fractal_operator.core.plan import Policy
 
@@ -31,8 +32,9 @@ def registration(spec: Spec, template: Template, region: str) -> dict[str, Any]:
         containerDefinitions=[_container(spec, template, region)],
         cpu=str(template.cpu_units) if template.cpu_units else None,
         memory=str(template.memory_mib) if template.memory_mib else None,
-        networkMode=str(template.network_mode),
-        requiresCompatibilities=[str(each) for each in template.requires_compatibilities],
+        networkMode=template.network_mode or ("awsvpc" if fargate(spec) else None),
+        requiresCompatibilities=[*template.requires_compatibilities]
+        or (["FARGATE"] if fargate(spec) else []),
         executionRoleArn=template.execution_role_arn,
         taskRoleArn=template.task_role_arn,
         runtimePlatform=_given(
@@ -61,13 +63,13 @@ def _container(spec: Spec, template: Template, region: str) -> dict[str, Any]:
         environment=[{"name": each.name, "value": each.value} for each in template.environment],
         secrets=[{"name": each.name, "valueFrom": each.value_from} for each in template.secrets],
         command=list(template.command),
-        healthCheck={
-            "command": list(check.command),
-            "interval": check.interval_seconds,
-            "timeout": check.timeout_seconds,
-            "retries": check.retries,
-            "startPeriod": check.start_period_seconds,
-        }
+        healthCheck=_given(
+            command=list(check.command),
+            interval=check.interval_seconds,
+            timeout=check.timeout_seconds,
+            retries=check.retries,
+            startPeriod=check.start_period_seconds,
+        )
         if check
         else None,
         stopTimeout=template.stop_timeout_seconds,

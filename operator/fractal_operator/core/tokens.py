@@ -29,15 +29,7 @@ MAX_ATTEMPT = 900_000_000
 """No attempt is ever numbered higher; a status that claims so was forged."""
 
 _V1_DEFAULTS: Mapping[tuple[str, ...], Any] = {
-    ("network", "assignPublicIp"): "Disabled",
-    ("template", "networkMode"): "awsvpc",
     ("template", "ports", "*", "protocol"): "tcp",
-    ("template", "healthCheck", "intervalSeconds"): 30,
-    ("template", "healthCheck", "timeoutSeconds"): 5,
-    ("template", "healthCheck", "retries"): 3,
-    ("template", "healthCheck", "startPeriodSeconds"): 0,
-    ("template", "runtimePlatform", "cpuArchitecture"): "X86_64",
-    ("template", "runtimePlatform", "operatingSystemFamily"): "LINUX",
 }
 """The schema's defaults when v1 was frozen: a default value hashes like its absence."""
 

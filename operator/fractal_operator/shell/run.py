@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from fractal_models.container import Phase
-from fractal_models.errors import FractalError, Gone
+from fractal_models.errors import FractalError
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Kube, ObjectKey
 from fractal_operator.probes import Health
@@ -128,8 +128,9 @@ class Runner:
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self._recorder.flush()
-        for each in done - {stopping}:
-            each.result()
+        for each in loops:
+            if each in done:
+                each.result()
 
     async def _dispatch(self) -> None:
         running: set[asyncio.Task[None]] = set()
@@ -188,12 +189,6 @@ class Runner:
             pause = RESYNC_SECONDS
             try:
                 await self._list()
-            except Gone:
-                log.error(
-                    "the API server does not know FractalContainers: install the CRD "
-                    "(fractal-operator crds | kubectl apply -f -)"
-                )
-                pause = 5.0
             except FractalError as error:
                 log.warning("listing FractalContainers failed, tried again: %s", error)
                 pause = 5.0
