@@ -67,7 +67,8 @@ def closed(state: State, target: ClusterView | None) -> Verdict | None:
         )
         return Verdict(state, phases.refused("InvalidSpec", text))
     if not target.known:
-        return Verdict(state, _unknown_cluster(target), wants_sweep=True)
+        quiet = target.problem is None
+        return Verdict(state, _unknown_cluster(target), wants_sweep=True, quiet=quiet)
     if target.info is None or target.info.status != "ACTIVE":
         status = f" is {target.info.status}" if target.info else " does not exist"
         words = failures.rejection("ClusterNotFound", "")
@@ -77,7 +78,8 @@ def closed(state: State, target: ClusterView | None) -> Verdict | None:
     since = target.swept_since
     if since is None or (seen.bare_since is not None and since < seen.bare_since):
         text = "Looking at the cluster's tasks once before the launch."
-        return Verdict(state, phases.waiting("WaitingForSweep", text), wants_sweep=True)
+        situation = phases.waiting("WaitingForSweep", text)
+        return Verdict(state, situation, wants_sweep=True, quiet=True)
     if target.paused:
         return Verdict(state, phases.waiting("LaunchesPaused", target.paused))
     if seen.breaker is not None:

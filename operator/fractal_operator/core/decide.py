@@ -57,7 +57,7 @@ def decide(seen: Observation, policy: Policy) -> Plan:
     if verdict.reads:
         return Plan(verdict.reads)
     status = compose(verdict)
-    if _may_skip_write(verdict) or status.to_json() == seen.status.to_json():
+    if _may_skip_write(verdict, seen) or status.to_json() == seen.status.to_json():
         return Plan(verdict.calls, _again_at(verdict), verdict.wants_sweep)
     region = launch.region_of(status.attempt.cluster_arn) if status.attempt else ""
     return Plan((WriteStatus(status, region, verdict.arms),))
@@ -80,8 +80,10 @@ def _moving(state: State) -> list[Task]:
     ]
 
 
-def _may_skip_write(verdict: Verdict) -> bool:
-    """The last step of a deletion: the status would go with the object."""
+def _may_skip_write(verdict: Verdict, seen: Observation) -> bool:
+    """Nothing new to say; or the last step of a deletion: the status would go with the object."""
+    if verdict.quiet and seen.status.conditions:
+        return True
     return any(isinstance(call, RemoveFinalizer) for call in verdict.calls)
 
 

@@ -43,7 +43,10 @@ JUST_NOW = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One judgement: what the status shall hold and say, what to read first, what to call after."""
+    """One judgement: what the status shall hold and say, what to read first, what to call after.
+
+    ``quiet``: nothing has been found out yet, so what the status says already stays.
+    """
 
     state: State
     situation: Situation
@@ -53,6 +56,7 @@ class Verdict:
     arms: int = 0
     wants_sweep: bool = False
     overdue: bool = False
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +291,7 @@ def _refused(state: State, attempt: Attempt, code: str, text: str) -> Verdict:
     words = failures.rejection(code, text)
     situation = phases.refused(words.reason, words.message(text))
     if drained(state, attempt):
-        ended = state.ended(attempt.number, "LaunchRejected", f"{code}: {text}")
+        ended = state.ended(attempt.number, "LaunchRejected", text)
         return Verdict(ended, rest.resting(ended))
     return drain(state, attempt, situation)
 

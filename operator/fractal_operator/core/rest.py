@@ -76,9 +76,8 @@ def resting(state: State) -> Situation:
     if end is None:
         return phases.waiting("Pending", "Waiting for the first launch.")
     if end.stop_code == "LaunchRejected":
-        code, _, text = end.reason.partition(": ")
-        words = failures.rejection(code, text)
-        return phases.refused(words.reason, words.message(text))
+        words = failures.rejection(end.reason, end.reason)
+        return phases.refused(words.reason, words.message(end.reason))
     if end.stop_code in ("CapacityUnavailable", "LaunchFailed"):
         reason, _, text = end.reason.partition(": ")
         return phases.retrying(reason, f"{text}. It is tried again.")
