@@ -49,7 +49,9 @@ GOOD: dict[str, Spec] = {
     "empty-strings": definition(
         user="", region="", webserverUrl="", containerName="", command=[""]
     ),
-    "nulls": definition(region=None, restartPolicy=None, timeouts=None, placement=None),
+    "nulls": definition(
+        region=None, restartPolicy=None, timeouts=None, placement=None, tags={"a": None}
+    ),
     "empty-lists": definition(placement=[], environment=[], command=[], tags={}, network={}),
     "container-name": definition(containerName="fractal-container"),
     "user-of-other-scripts": definition(user="Ünal Işık <unal@例え.jp>"),

@@ -37,6 +37,13 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
+def without_nulls(data: Any) -> Any:
+    """A JSON object without its null values; anything else as it is."""
+    if isinstance(data, Mapping):
+        return {key: value for key, value in data.items() if value is not None}
+    return data
+
+
 class ApiModel(BaseModel):
     """A frozen JSON object of the API: camelCase names outside, ``null`` the same as absent.
 
@@ -66,9 +73,7 @@ class ApiModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            return {key: value for key, value in data.items() if value is not None}
-        return data
+        return without_nulls(data)
 
     @model_validator(mode="after")
     def _keep_the_rules(self) -> Self:

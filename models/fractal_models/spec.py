@@ -7,7 +7,7 @@ Defaults stand here only where a task's meaning depends on them; what an install
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, StrictBool, StrictInt, ValidationError
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, ValidationError
 
 from fractal_models.api_types import (
     LIST_ATOMIC,
@@ -18,6 +18,7 @@ from fractal_models.api_types import (
     next_launch,
     replaces,
     unique_by,
+    without_nulls,
 )
 from fractal_models.patterns import (
     AWS_NAME,
@@ -152,6 +153,7 @@ class Spec(SpecModel):
             "digits, spaces and _.:/=+@-; keys must not start with aws: or fractal.co/.",
             max_length=40,
         ),
+        BeforeValidator(without_nulls),
     ] = Field(default_factory=dict)
     enable_execute_command: Annotated[
         StrictBool, next_launch("whether `aws ecs execute-command` may enter the task; default no.")

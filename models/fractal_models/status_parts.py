@@ -29,10 +29,6 @@ def clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _cut_to(limit: int) -> Callable[[Any], Any]:
-    return lambda value: clip(value, limit) if isinstance(value, str) else value
-
-
 def _whole_seconds(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC).replace(microsecond=0)
@@ -44,9 +40,20 @@ def _rfc3339(value: datetime) -> str:
     return _whole_seconds(value).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-Word = Annotated[str, Field(max_length=128), BeforeValidator(_cut_to(128))]
-Reference = Annotated[str, Field(max_length=512), BeforeValidator(_cut_to(512))]
-Text = Annotated[str, Field(max_length=1024), BeforeValidator(_cut_to(1024))]
+def _cut_to(limit: int) -> Callable[[Any], Any]:
+    return lambda value: clip(value, limit) if isinstance(value, str) else value
+
+
+# Cut when read, and again when written, since model_copy reads nothing.
+Word = Annotated[
+    str, Field(max_length=128), BeforeValidator(_cut_to(128)), PlainSerializer(_cut_to(128))
+]
+Reference = Annotated[
+    str, Field(max_length=512), BeforeValidator(_cut_to(512)), PlainSerializer(_cut_to(512))
+]
+Text = Annotated[
+    str, Field(max_length=1024), BeforeValidator(_cut_to(1024)), PlainSerializer(_cut_to(1024))
+]
 Time = Annotated[
     AwareDatetime,
     AfterValidator(_whole_seconds),

@@ -167,6 +167,7 @@ def test_texts_are_cut_when_built() -> None:
     assert status.message.endswith("…")
     assert len(status.tasks[0].arn) == 512
     assert len(status.last_terminations[0].reason) == 1024
+    assert len(Status().model_copy(update={"message": "m" * 5000}).to_json()["message"]) == 1024
 
 
 def test_clip_leaves_what_can_be_stored_everywhere() -> None:
