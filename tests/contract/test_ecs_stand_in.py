@@ -1,5 +1,7 @@
 """What the stand-in adds to ECS: plans for tasks, faults, held calls, counts, and its process."""
 
+import http.client
+import json
 import re
 import signal
 import subprocess
@@ -282,6 +284,41 @@ class TestHolding:
         stand_in.run()
         listing = stand_in.ecs.list_tasks
         until(lambda: len(listing(cluster=stand_in.cluster)["taskArns"]) == tasks + 1)
+
+    def test_release_does_not_execute_for_a_client_that_has_just_gone(
+        self, stand_in: StandIn
+    ) -> None:
+        definition, vpc = stand_in.define(), {"subnets": [stand_in.subnet]}
+        network = {"awsvpcConfiguration": vpc}
+        request = stand_in.request(definition, networkConfiguration=network)
+        scope = f"Credential=a/20260101/{REGION}/ecs/aws4_request"
+        headers = {
+            "Authorization": f"AWS4-HMAC-SHA256 {scope}",
+            "X-Amz-Target": "AmazonEC2ContainerServiceV20141113.RunTask",
+        }
+        stand_in.control.hold_run_task("before", times=5)
+        address = stand_in.url.removeprefix("http://")
+        gone = [http.client.HTTPConnection(address) for _ in range(5)]
+        for client in gone:
+            client.request("POST", "/", json.dumps(request), headers)
+        until(lambda: len(stand_in.control.held()) == 5)
+        for client in gone:
+            client.close()
+        stand_in.control.release()
+        until(lambda: not stand_in.control.held())
+        arn = stand_in.run(definition)["taskArn"]
+        assert stand_in.ecs.list_tasks(cluster=stand_in.cluster)["taskArns"] == [arn]
+
+    def test_stopping_the_stand_in_cuts_held_calls(self, pool: ThreadPoolExecutor) -> None:
+        server = EcsStandIn()
+        url = server.start()
+        control = EcsControl(url)
+        control.hold("ListClusters", "after")
+        reply = pool.submit(clients(url)[0].list_clusters)
+        until(control.held)
+        server.stop()
+        with pytest.raises(ConnectionClosedError):
+            reply.result()
 
     def test_any_operation_can_be_held(self, stand_in: StandIn, pool: ThreadPoolExecutor) -> None:
         stand_in.control.hold("RegisterTaskDefinition", "after")
