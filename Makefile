@@ -1,0 +1,62 @@
+# Everything that people and CI do here. `make help` lists it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+JOBS ?= 4
+CORE := tests/unit/core
+E2E_KUBECONFIG ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test check format e2e crds docs bench lock clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv with everything that is locked (the other targets do it by themselves)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED) ## The main job, end to end, on embedded parts; exits 0 if every promise held
+	$(BIN)/fractal-dev demo
+
+dev: $(INSTALLED) ## The same parts kept running, to play with; Ctrl-C ends them
+	$(BIN)/fractal-dev up
+
+test: $(INSTALLED) ## All tests that need no outside server
+	$(BIN)/python -m pytest $(CORE) -q --cov=fractal_operator.core --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
+	KUBECTL="$$(scripts/get-kubectl.sh)" $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --ignore=$(CORE) tests
+
+check: $(INSTALLED) ## Lint, format, types and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Repair what `make check` can repair
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+e2e: $(INSTALLED) ## End-to-end tests on the cluster of E2E_KUBECONFIG=… (a real API server)
+	@test -n "$(E2E_KUBECONFIG)" || { echo "make e2e needs E2E_KUBECONFIG=path/of/a/kubeconfig" >&2; exit 2; }
+	KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" \
+	  $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/e2e tests/contract/test_kube_api.py tests/integration/test_kube_client.py
+
+crds: $(INSTALLED) ## Write crds/ from the models
+	$(BIN)/fractal-operator crds > crds/fractal.co_fractalcontainers.yaml
+
+docs: $(INSTALLED) ## Write the reference pages from the code
+	$(BIN)/python -m fractal_operator.reference docs
+
+bench: $(INSTALLED) ## Count writes and AWS calls; exits non-zero if a bound is broken
+	$(BIN)/python -m benchmarks.counts
+
+lock: $(INSTALLED) ## Resolve the dependencies again, into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --upgrade --extra dev --group lint --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .tools .fractal-dev .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
