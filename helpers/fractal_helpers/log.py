@@ -26,7 +26,8 @@ _MAX_DEPTH = 6
 _FLOORS = {
     # At DEBUG kopf writes whole objects, diffs and patches (_core/reactor/processing.py,
     # _cogs/clients/patching.py: both through `kopf.objects`) and its peering patches.
-    "kopf": logging.INFO,
+    # At INFO it tells of every event that it passed on.
+    "kopf": logging.WARNING,
     # At DEBUG the SDK writes request bodies, signed headers and credentials' origins.
     "boto3": logging.INFO,
     "botocore": logging.WARNING,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -277,4 +278,6 @@ async def _ended(watching: "asyncio.Task[None]") -> BaseException | None:
 
 def _login(**kwargs: Any) -> Any:
     """Credentials as kubectl has them: KUBECONFIG, the pod's service account, ~/.kube/config."""
+    if os.environ.get("KUBECONFIG"):
+        return kopf.login_with_kubeconfig(**kwargs)
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)

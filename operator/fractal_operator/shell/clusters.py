@@ -1,7 +1,8 @@
 """The ECS clusters that objects name, and what the sweeps know of each.
 
 An object names a cluster by name or ARN; two names of one cluster share one entry once ECS has told
-its ARN. Entries are made when first needed and never dropped: there are few.
+its ARN. Entries are made when first needed, and dropped when no object names them any more, so that
+names that never existed cost no calls for ever.
 """
 
 from collections.abc import Iterable
@@ -75,6 +76,11 @@ class Clusters:
                 if each is cluster:
                     self._by_name[key] = shared
         return shared
+
+    def keep(self, names: Iterable[tuple[str, str]]) -> None:
+        """Drop the clusters that none of ``names`` (region, name or ARN) leads to."""
+        used = {id(self._by_name[name]) for name in names if name in self._by_name}
+        self._by_name = {key: each for key, each in self._by_name.items() if id(each) in used}
 
     def all(self) -> Iterable[Cluster]:
         """Every cluster once."""

@@ -13,6 +13,7 @@ from typing import Any
 from fractal_models.container import InvalidSpec, Spec, Status, parse_spec
 from fractal_operator.core import rows
 from fractal_operator.core.decide import decide
+from fractal_operator.core.launch import region_of
 from fractal_operator.core.plan import FINALIZER, ClusterView, Observation, Plan, Policy
 from fractal_operator.ports import Clock, ObjectKey
 from fractal_operator.shell.act import Actor, NoPermit
@@ -87,7 +88,7 @@ class Reconciler:
         finalizers = tuple(meta.get("finalizers", ()))
         self._observer.tasks.claim(meta["uid"], (task.arn for task in status.tasks))
         tasks = self._observer.tasks.of(meta["uid"])
-        target = self._target(_mapping(body.get("spec")))
+        target = self._view(self._target_name(_mapping(body.get("spec"))))
         return Observation(
             now=now,
             namespace=meta["namespace"],
@@ -102,7 +103,7 @@ class Reconciler:
             spec_json=_mapping(body.get("spec")),
             status=status,
             target=target,
-            home=self._home(status),
+            home=self._view(_home_name(status)),
             tasks=tasks,
             missing=self._observer.tasks.missing_of(meta["uid"]),
             addresses={
@@ -120,19 +121,21 @@ class Reconciler:
             breaker=self._actor.breaker(target),
         )
 
-    def _target(self, spec: Mapping[str, Any]) -> ClusterView | None:
+    def clusters(self, body: Body) -> list[tuple[str, str]]:
+        """The clusters (region, name or ARN) that matter to an object."""
+        target = self._target_name(_mapping(body.get("spec")))
+        home = _home_name(Status.from_json(body.get("status")))
+        return [name for name in (target, home) if name is not None]
+
+    def _target_name(self, spec: Mapping[str, Any]) -> tuple[str, str] | None:
         region = spec.get("region") or self._policy.region
         reference = spec.get("cluster") or self._policy.cluster
         if not (region and isinstance(region, str) and reference and isinstance(reference, str)):
             return None
-        return self._observer.clusters.of(region, reference).view()
+        return region, reference
 
-    def _home(self, status: Status) -> ClusterView | None:
-        arn = status.attempt.cluster_arn if status.attempt else ""
-        parts = arn.split(":")
-        if len(parts) < 6 or not parts[3]:
-            return None
-        return self._observer.clusters.of(parts[3], arn).view()
+    def _view(self, name: tuple[str, str] | None) -> ClusterView | None:
+        return self._observer.clusters.of(*name).view() if name is not None else None
 
     def _rest(self, body: Body, seen: Observation, plan: Plan) -> Rest:
         """Nothing to do now: tell Postgres how things stand, and say when to look again."""
@@ -154,6 +157,12 @@ def _spec(body: Body) -> tuple[Spec | None, tuple[str, ...]]:
         return parse_spec(body.get("spec", {})), ()
     except InvalidSpec as error:
         return None, error.errors
+
+
+def _home_name(status: Status) -> tuple[str, str] | None:
+    arn = status.attempt.cluster_arn if status.attempt else ""
+    region = region_of(arn)
+    return (region, arn) if region else None
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -204,6 +204,10 @@ class Runner:
             fresh = await self._kube.get(key)  # a list may be older than an object just made
             if fresh is None or uid_of(fresh) != uid:
                 self._vanished(key, uid)
+        bodies = self._objects.bodies()
+        named = [name for body in bodies for name in self._reconciler.clusters(body)]
+        if named:
+            self._clusters.keep(named)
         self._work.set()
         self._listed = True
         self._health.set(FIRST_LIST)
@@ -220,6 +224,8 @@ class Runner:
                     busy = None
                 if busy is None and self._observer.due(cluster):
                     running[id(cluster)] = asyncio.create_task(self._sweep(cluster))
+            if self._listed and all(each.swept_at is not None for each in self._clusters.all()):
+                self._health.set(FIRST_SWEEP)
             await self._clock.sleep(TICK_SECONDS)
 
     async def _sweep(self, cluster: Cluster) -> None:
@@ -228,8 +234,6 @@ class Runner:
         self._metrics.sweep_seconds.observe(self._clock.monotonic() - began)
         if complete:
             self._metrics.sweep_success.set(self._clock.now().timestamp())
-        if self._listed and all(each.swept_at is not None for each in self._clusters.all()):
-            self._health.set(FIRST_SWEEP)
 
     async def _rings(self) -> None:
         while True:
@@ -239,10 +243,11 @@ class Runner:
     async def _record(self) -> None:
         while True:
             began = self._clock.monotonic()
-            busy = self._recorder.depth() > 0
-            if not await self._recorder.flush():
+            busy, failures = self._recorder.depth() > 0, self._recorder.failures
+            written = await self._recorder.flush()
+            if self._recorder.failures > failures:
                 self._metrics.db_errors.inc()
-            elif busy:
+            elif busy and written:
                 self._metrics.db_write_seconds.observe(self._clock.monotonic() - began)
             await self._clock.sleep(FLUSH_SECONDS)
 
