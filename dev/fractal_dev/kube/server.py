@@ -129,7 +129,8 @@ class KubeApi:
             return _json(self._read(request, target))
         body = await _body(request)
         before = self._registry.store.version
-        noted.verb, response = self._write(request, target, body)
+        noted.verb = _verb(request.method, bool(target.name))
+        response = self._write(request, target, body)
         noted.changed = self._registry.store.version != before
         return response
 
@@ -185,8 +186,7 @@ class KubeApi:
         await response.write_eof()
         return response
 
-    def _write(self, request: web.Request, target: Target, body: bytes) -> tuple[str, web.Response]:
-        """Returns the verb, as audit logs name it, and the answer."""
+    def _write(self, request: web.Request, target: Target, body: bytes) -> web.Response:
         query, media = request.query, request.content_type
         options = Options(query.get("fieldValidation") or "Warn", query.get("dryRun") == "All")
         resource, home, name = target.resource, target.home, target.name
@@ -195,15 +195,15 @@ class KubeApi:
         match request.method, bool(name):
             case "POST", False if complete:
                 written = registry.create(resource, home, _parsed(body, media), options)
-                verb, code = "create", 201
+                code = 201
             case "PUT", True:
                 written = registry.replace(*place, _parsed(body, media), options)
-                verb, code = "update", 200
+                code = 200
             case "PATCH", True:
                 kinds = _patch_types(resource.custom)
                 patch = _parsed(body, media, kinds)
                 written = registry.patch(*place, media, patch, options)
-                verb, code = "patch", 200
+                code = 200
             case "DELETE", _:
                 return self._delete(target, query, _parsed(body, media) if body else {}, options)
             case _:
@@ -213,11 +213,9 @@ class KubeApi:
         )
         for warning in written.warnings:
             response.headers.add("Warning", f"299 - {json.dumps(warning)}")
-        return verb, response
+        return response
 
-    def _delete(
-        self, target: Target, query: Any, body: Any, options: Options
-    ) -> tuple[str, web.Response]:
+    def _delete(self, target: Target, query: Any, body: Any, options: Options) -> web.Response:
         given = body if isinstance(body, dict) else {}
         options = Options(dry_run=options.dry_run or "All" in (given.get("dryRun") or ()))
         resource = target.resource
@@ -226,18 +224,31 @@ class KubeApi:
             for obj in objects:
                 home, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
                 self._registry.delete(resource, home, name, {}, options)
-            return "deletecollection", _json(answers.as_list(target, objects, meta, "", {}))
+            return _json(answers.as_list(target, objects, meta, "", {}))
         preconditions = given.get("preconditions") or {}
         last, gone = self._registry.delete(
             resource, target.home, target.name, preconditions, options
         )
         if not gone or resource is NAMESPACES:
-            return "delete", _json(last)
+            return _json(last)
         details = {"name": target.name, "kind": resource.plural, "uid": last["metadata"]["uid"]}
         if resource.group:
             details["group"] = resource.group
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
-        return "delete", _json({**status, "details": details})
+        return _json({**status, "details": details})
+
+
+def _verb(method: str, named: bool) -> str:
+    """The request's verb as audit logs name it."""
+    match method:
+        case "POST":
+            return "create"
+        case "PUT":
+            return "update"
+        case "DELETE":
+            return "delete" if named else "deletecollection"
+        case _:
+            return method.lower()
 
 
 def _patch_types(custom: bool) -> tuple[str, ...]:

@@ -46,9 +46,9 @@ class Store:
     """Keeps objects by (group, plural), namespace ("" for cluster-wide kinds) and name."""
 
     def __init__(self) -> None:
-        # Versions start at the clock's milliseconds: one from an earlier run is then older than
+        # Versions start at the clock's microseconds: one from an earlier run is then older than
         # all of this run's, and its watch gets 410 instead of silence.
-        self.version = int(time.time() * 1000)
+        self.version = time.time_ns() // 1000
         self._start = self.version
         self._shelves: defaultdict[Kind, _Shelf] = defaultdict(lambda: _Shelf(floor=self._start))
 
