@@ -132,6 +132,7 @@ class Observer:
         expected = set(self.tasks.expected(arn))
         asked = sorted((listed - cluster.foreign) | expected)
         found = await self._ecs.describe_tasks(region, arn, asked)
+        await self._locate(cluster, found.tasks)
         for task in found.tasks:
             self.tasks.observe(task)
             if self.tasks.owner(task) is None and task.arn not in expected:
@@ -140,7 +141,6 @@ class Observer:
             if gone not in listed:
                 self.tasks.absent(gone, began)
         self._suspect(cluster, len(expected))
-        await self._locate(cluster, found.tasks)
         self._touch([t.arn for t in found.tasks if t.live and self.tasks.owner(t)], began)
         return True
 
@@ -171,14 +171,17 @@ class Observer:
         except FractalError as error:
             log.warning("describing tasks in ECS cluster %s failed: %s", cluster.arn, error)
             return
+        await self._locate(cluster, found.tasks)
         for task in found.tasks:
             self.tasks.observe(task)
         for gone in found.missing:
             self.tasks.absent(gone, now)
-        await self._locate(cluster, found.tasks)
 
     async def _locate(self, cluster: Cluster, tasks: tuple[ObservedTask, ...]) -> None:
-        """Look up the addresses of running tasks that somebody waits for, once a task."""
+        """Look up the addresses of running tasks that somebody waits for, once a task.
+
+        Done before the tasks are shown to their objects: Running and Ready are then one write.
+        """
         wanted = [
             task
             for task in tasks
