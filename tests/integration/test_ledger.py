@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -50,6 +51,7 @@ CONTAINER = ContainerRecord(
     exit_code=None,
 )
 APP_STATE = AppStateRecord(
+    install="lab",
     task_id="uid-1",
     namespace="team",
     name="web",
@@ -82,8 +84,9 @@ def statements(engine: Engine) -> Iterator[list[str]]:
     """Collect the statements sent to the server, without the pool's pings."""
     sent: list[str] = []
 
-    def note(_c: object, _cursor: object, statement: str, *_rest: object) -> None:
-        sent.append(statement)
+    def note(_connection: object, _cursor: object, statement: str, rows: Any, *_: object) -> None:
+        # A list of rows goes to psycopg2's executemany, which is a round trip a row.
+        sent.extend([statement] * (len(rows) if isinstance(rows, list) else 1))
 
     event.listen(engine, "before_cursor_execute", note)
     yield sent
@@ -253,8 +256,8 @@ def test_which_app_state_wins(
 
 
 def test_history_is_never_rewritten(ledger: PostgresLedger) -> None:
-    ledger.write([HISTORY])
-    ledger.write([replace(HISTORY, message="again", at=T0 + SECOND)])
+    assert ledger.write([HISTORY]) == ()
+    assert ledger.write([replace(HISTORY, message="again", at=T0 + SECOND)]) == ()
     assert [row["message"] for row in ledger.history("uid-1")] == [""]
 
 
@@ -332,8 +335,8 @@ def test_writing_again_changes_nothing(ledger: PostgresLedger) -> None:
     batch: list[Record] = [CONTAINER, APP_STATE, HISTORY]
     ledger.write(batch)
     before = stored(ledger)
-    ledger.write(batch)
-    ledger.write(batch + batch)
+    assert ledger.write(batch) == ()
+    assert ledger.write(batch + batch) == ()
     assert stored(ledger) == before
 
 
@@ -355,7 +358,7 @@ def test_a_batch_is_one_transaction_and_a_statement_a_table(
 
     assert len(sent) == 3
     assert len(commits) == 1
-    assert len(ledger.live_uids()) == len(ledger.containers("uid-1")) == 300
+    assert len(ledger.live_uids("lab")) == len(ledger.containers("uid-1")) == 300
 
 
 def test_an_empty_batch_sends_nothing(engine: Engine, ledger: PostgresLedger) -> None:
@@ -474,7 +477,7 @@ def test_a_poison_record_is_found_and_the_others_are_written(
     assert refused.record is poison
     assert refused.reason.startswith("PostgreSQL: ")
     assert len(ledger.containers("uid-1")) == 20
-    assert len(ledger.live_uids()) == 20
+    assert len(ledger.live_uids("lab")) == 20
     assert len(ledger.history("uid-1")) == 20
 
 
@@ -542,11 +545,11 @@ def test_closing_what_vanished(ledger: PostgresLedger) -> None:
     ledger.write(
         [ended, live, APP_STATE, other, replace(CONTAINER, container_id="t3", uid="uid-2")]
     )
-    assert ledger.live_uids() == ("uid-1", "uid-2")
+    assert ledger.live_uids("lab") == ("uid-1", "uid-2")
 
     assert ledger.close_missing(["uid-1", "stranger"], T0 + 60 * SECOND) == 1
 
-    assert ledger.live_uids() == ("uid-2",)
+    assert ledger.live_uids("lab") == ("uid-2",)
     state = ledger.app_state("uid-1") or {}
     assert (state["state"], state["deleted"]) == ("CANCELLED", True)
     assert state["observed_at"] == "2026-01-02T03:05:05.678901Z"
