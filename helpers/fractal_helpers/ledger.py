@@ -75,9 +75,9 @@ class PostgresLedger:
         values = {"last_pinged": seconds}
         fractal_sql_commit(self._engine, fractal_sql_update, UserContainer, where, values)
 
-    def live_uids(self) -> tuple[str, ...]:
-        """Return the uids of the objects whose row is not marked deleted."""
-        return fractal_sql_commit(self._engine, _live_uids)
+    def live_uids(self, install: str) -> tuple[str, ...]:
+        """Return the uids of an installation's objects whose row is not marked deleted."""
+        return fractal_sql_commit(self._engine, _live_uids, install)
 
     def close_missing(self, uids: Sequence[str], at: datetime) -> int:
         """Close the rows of objects that are gone although nobody recorded their end.
@@ -121,8 +121,9 @@ def _read(
     return [serialize(row) for row in session.scalars(select(model).where(where).order_by(*order))]
 
 
-def _live_uids(session: Session) -> tuple[str, ...]:
-    live = select(UserAppState.task_id).where(~UserAppState.deleted)
+def _live_uids(session: Session, install: str) -> tuple[str, ...]:
+    ours = UserAppState.install == storable(install)
+    live = select(UserAppState.task_id).where(ours & ~UserAppState.deleted)
     return tuple(session.scalars(live.order_by(UserAppState.task_id)))
 
 

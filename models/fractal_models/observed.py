@@ -1,4 +1,4 @@
-"""What was seen in AWS ECS, as frozen values. Times are aware UTC datetimes; nothing here does I/O."""
+"""What was seen in AWS ECS, as frozen values. Times are aware UTC datetimes; no I/O here."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,7 +31,7 @@ class PortBinding:
 
 @dataclass(frozen=True, slots=True)
 class ObservedContainer:
-    """One container of a task. ``exit_code`` is None until it exits, for ever if it never started."""
+    """One container of a task. ``exit_code`` is None until it exits, always if it never ran."""
 
     name: str
     last_status: str = ""
@@ -43,7 +43,7 @@ class ObservedContainer:
 
 @dataclass(frozen=True, slots=True)
 class ObservedTask:
-    """One ECS task as DescribeTasks, RunTask, StopTask or a task event showed it at ``observed_at``.
+    """One ECS task as an answer or a task event showed it at ``observed_at``.
 
     ``version`` grows with each change of the task (None where an emulator does not tell).
     ``spec_hash`` is the override environment FRACTAL_SPEC_HASH, "" where there is none.
@@ -91,7 +91,7 @@ class ObservedTask:
 
 @dataclass(frozen=True, slots=True)
 class LaunchFailure:
-    """One entry of RunTask's ``failures[]``. A task may exist all the same (apache/airflow#16150)."""
+    """One entry of RunTask's ``failures[]``; a task may exist all the same (apache/airflow#16150)."""
 
     reason: str
     detail: str = ""
@@ -108,7 +108,7 @@ class RunTaskResult:
 
 @dataclass(frozen=True, slots=True)
 class DescribeTasksResult:
-    """``missing`` are the asked-for ARNs that ECS answered as MISSING (unknown, expired, too new)."""
+    """``missing`` are the ARNs that ECS answered as MISSING (unknown, expired, too new)."""
 
     tasks: tuple[ObservedTask, ...]
     missing: tuple[TaskArn, ...]
@@ -134,7 +134,7 @@ class DefinitionContainer:
 
 @dataclass(frozen=True, slots=True)
 class TaskDefinition:
-    """A task definition revision: ``arn`` always holds the revision; ``status`` ACTIVE, INACTIVE, …"""
+    """A task definition: ``arn`` always holds the revision; ``status`` ACTIVE, INACTIVE, …"""
 
     arn: str
     status: str

@@ -45,13 +45,14 @@ class ContainerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppStateRecord:
-    """hardware.user_app_state: one object, ``task_id`` its uid.
+    """hardware.user_app_state: one object, ``task_id`` its uid, of installation ``install``.
 
     ``state`` is PENDING, SPINNING_UP_NEW, WAITING_FOR_CLIENT_APP, READY, FAILURE or CANCELLED.
     ``deleted`` marks the terminal row of an object that is gone.
     """
 
     task_id: str
+    install: str
     namespace: str
     name: str
     user_id: str | None
@@ -66,7 +67,7 @@ class AppStateRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryRecord:
-    """logs.container_history: one transition, appended once: ``key`` is unique and deterministic."""
+    """logs.container_history: one transition, appended once; ``key`` is unique, always the same."""
 
     key: str
     at: datetime

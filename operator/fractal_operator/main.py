@@ -62,8 +62,9 @@ class SystemClock:
 class ThreadedLedger:
     """The Ledger port over the synchronous PostgreSQL ledger, in one thread of its own."""
 
-    def __init__(self, ledger: PostgresLedger) -> None:
+    def __init__(self, ledger: PostgresLedger, install: str) -> None:
         self._ledger = ledger
+        self._install = install
         self._pool = DaemonPool(1)
 
     async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
@@ -73,7 +74,7 @@ class ThreadedLedger:
         await self._pool.run(lambda: self._ledger.touch(arns, observed_at))
 
     async def live_uids(self) -> Sequence[str]:
-        return await self._pool.run(self._ledger.live_uids)
+        return await self._pool.run(lambda: self._ledger.live_uids(self._install))
 
     async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
         return await self._pool.run(lambda: self._ledger.close_missing(uids, at))
@@ -168,7 +169,7 @@ def compose(
         metrics.db_errors.inc()
         log.error("PostgreSQL refuses a record: %s", record)
 
-    recorder = Recorder(_ledger(settings), clock, refused=refused)
+    recorder = Recorder(_ledger(settings, install), clock, refused=refused)
     tasks = Tasks(install, wake, metrics.duplicate_tasks.inc)
     observer = Observer(
         ecs=ecs,
@@ -228,13 +229,13 @@ def _clients(settings: Settings, metrics: Metrics) -> Callable[[str], EcsClient]
     return make
 
 
-def _ledger(settings: Settings) -> Ledger:
+def _ledger(settings: Settings, install: str) -> Ledger:
     if settings.database_url is None:
         log.warning("FRACTAL_DATABASE_URL is not set: nothing is recorded in PostgreSQL")
         return NoLedger()
     url = settings.database_url.get_secret_value()
     logs.register_secret(url)
-    return ThreadedLedger(PostgresLedger(create_engine(url)))
+    return ThreadedLedger(PostgresLedger(create_engine(url)), install)
 
 
 async def _run_with_watch(settings: Settings, runner: Runner) -> None:

@@ -104,7 +104,7 @@ class Ledger(Protocol):
         ...
 
     async def live_uids(self) -> Sequence[str]:
-        """Return the uids of the objects whose rows are not closed."""
+        """Return the uids of this installation's objects whose rows are not closed."""
         ...
 
     async def close_missing(self, uids: Sequence[str], at: datetime) -> int:

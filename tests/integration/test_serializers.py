@@ -72,6 +72,7 @@ def test_booleans_stay_booleans(engine: Engine) -> None:
         session.add(
             UserAppState(
                 task_id="u1",
+                install="lab",
                 namespace="team",
                 name="web",
                 state="READY",

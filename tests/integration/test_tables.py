@@ -66,7 +66,7 @@ def test_migrations_and_models_make_the_same_tables(
         assert migrated[query] == declared[query]
     # The order of the columns is compared too: it is what people see in psql.
     assert migrated[COLUMNS] == declared[COLUMNS]
-    assert len(migrated[COLUMNS]) == 26 + 11 + 11
+    assert len(migrated[COLUMNS]) == 26 + 12 + 11
 
 
 def test_a_migrated_database_passes_the_check(database: str) -> None:
@@ -196,7 +196,7 @@ def test_a_table_holds_what_its_record_holds(
 
 
 def test_the_database_refuses_a_state_nobody_knows(engine: Engine) -> None:
-    row = "'t', 'n', 'n', NULL, 'DRAINING', '', -1, 1, '1', now(), false"
+    row = "'t', 'lab', 'n', 'n', NULL, 'DRAINING', '', -1, 1, '1', now(), false"
     with engine.begin() as connection, pytest.raises(IntegrityError, match="state_check"):
         connection.execute(text(f"INSERT INTO hardware.user_app_state VALUES ({row})"))
 

@@ -76,11 +76,15 @@ class UserContainer(Base):
 
 
 class UserAppState(Base):
-    """One object, as its user sees it. ``task_id`` is the object's uid."""
+    """One object, as its user sees it. ``task_id`` is the object's uid.
+
+    ``install`` names the operator's installation: several may share a database.
+    """
 
     __tablename__ = "user_app_state"
 
     task_id: Mapped[str] = mapped_column(primary_key=True)
+    install: Mapped[str]
     namespace: Mapped[str]
     name: Mapped[str]
     user_id: Mapped[str | None]
@@ -98,6 +102,6 @@ class UserAppState(Base):
         Index("user_app_state_state_idx", "state"),
         Index("user_app_state_observed_at_idx", "observed_at"),
         # The auditor asks for the live ones, a small part of all that ever were.
-        Index("user_app_state_live_idx", "task_id", postgresql_where=text("NOT deleted")),
+        Index("user_app_state_live_idx", "install", postgresql_where=text("NOT deleted")),
         {"schema": "hardware"},
     )

@@ -29,7 +29,7 @@ def current(
     body: Mapping[str, Any], seen: Observation, policy: Policy, *, gone: bool
 ) -> list[Record]:
     """All rows of an object and its tasks as they stand; with ``gone``, the last ones."""
-    records: list[Record] = [app_state(body, seen.status, seen.now, gone=gone)]
+    records: list[Record] = [app_state(body, seen.status, policy.install, seen.now, gone=gone)]
     for task in seen.tasks:
         number = number_of(task, seen, policy)
         if number is not None:
@@ -48,13 +48,14 @@ def _farewell(body: Mapping[str, Any], seen: Observation) -> HistoryRecord:
 
 
 def app_state(
-    body: Mapping[str, Any], status: Status, at: datetime, *, gone: bool
+    body: Mapping[str, Any], status: Status, install: str, at: datetime, *, gone: bool
 ) -> AppStateRecord:
     """hardware.user_app_state's row of one object; ``gone`` makes it the terminal one."""
     meta, spec = body["metadata"], body.get("spec", {})
     ports = {port.container_port: port.host_port for port in _ports(status)}
     return AppStateRecord(
         task_id=meta["uid"],
+        install=install,
         namespace=meta["namespace"],
         name=meta["name"],
         user_id=spec.get("user") or None,

@@ -124,7 +124,9 @@ class Actor:
         """The object is gone from the API: tell Postgres, and forget it."""
         uid = uid_of(body)
         status = Status.from_json(body.get("status"))
-        self._recorder.offer([rows.app_state(body, status, self._clock.now(), gone=True)])
+        self._recorder.offer(
+            [rows.app_state(body, status, self._policy.install, self._clock.now(), gone=True)]
+        )
         self._observer.forget_addresses([task.arn for task in self._observer.tasks.of(uid)])
         self._observer.tasks.forget(uid)
         self._memories.forget(uid)

@@ -42,7 +42,7 @@ def upgrade() -> None:
     op.create_index(
         "user_app_state_live_idx",
         "user_app_state",
-        ["task_id"],
+        ["install"],
         schema="hardware",
         postgresql_where=sa.text("NOT deleted"),
     )
@@ -94,6 +94,7 @@ def _create_user_app_state() -> None:
     op.create_table(
         "user_app_state",
         sa.Column("task_id", sa.String(), nullable=False),
+        sa.Column("install", sa.String(), nullable=False),
         sa.Column("namespace", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("user_id", sa.String()),
