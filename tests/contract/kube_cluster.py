@@ -157,9 +157,9 @@ class Cluster:
             yield lines()
 
     def kubectl(
-        self, *arguments: str, stdin: str = "", ok: bool = True, **env: str
+        self, *arguments: str, stdin: str = "", ok: bool | None = True, **env: str
     ) -> subprocess.CompletedProcess[str]:
-        """Runs kubectl to its end; fails unless it succeeds, or with `ok` False fails."""
+        """Runs kubectl to its end; fails unless it succeeds, with `ok` False: unless it fails."""
         done = subprocess.run(
             self.kubectl_command(*arguments),
             input=stdin,
@@ -169,7 +169,9 @@ class Cluster:
             env={**os.environ, **env},
             check=False,
         )
-        assert (done.returncode == 0) is ok, f"kubectl {arguments}: {done.stdout}{done.stderr}"
+        assert ok is None or (done.returncode == 0) is ok, (
+            f"kubectl {arguments}: {done.stdout}{done.stderr}"
+        )
         return done
 
     def kubectl_command(self, *arguments: str) -> list[str]:

@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping
 
 from fractal_dev.kube import errors, selectors, tables
+from fractal_dev.kube.bodies import as_version
 from fractal_dev.kube.errors import Obj
 from fractal_dev.kube.paths import Target
-from fractal_dev.kube.registry import Registry, as_version
+from fractal_dev.kube.registry import Registry
 
 
 def selected(target: Target, query: Mapping[str, str]) -> selectors.Test:

@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from fractal_dev.kube import errors
+from fractal_dev.kube.bodies import as_version
 from fractal_dev.kube.errors import Obj
-from fractal_dev.kube.registry import as_version
 from fractal_dev.kube.resources import Resource
 from fractal_dev.kube.selectors import Test
 from fractal_dev.kube.store import Event, Store
