@@ -91,7 +91,7 @@ class ObservedTask:
 
 @dataclass(frozen=True, slots=True)
 class LaunchFailure:
-    """One entry of RunTask's ``failures[]``; a task may exist all the same (apache/airflow#16150)."""
+    """One of RunTask's ``failures[]``; a task may exist all the same (apache/airflow#16150)."""
 
     reason: str
     detail: str = ""

@@ -88,6 +88,8 @@ def definition(
     ask = _ask(spec, region, pinned)
     reference = ask.reference if isinstance(ask, Resolve) else str(ask.registration["family"])
     view = state.seen.definition
+    if view is not None and view.result is not None and view.result.arn == pinned:
+        return view  # just resolved for the intent
     if view is None or view.reference != reference:
         return ask
     age = state.now - view.at
