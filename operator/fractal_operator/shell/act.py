@@ -127,7 +127,6 @@ class Actor:
         self._recorder.offer(
             [rows.app_state(body, status, self._policy.install, self._clock.now(), gone=True)]
         )
-        self._observer.forget_addresses([task.arn for task in self._observer.tasks.of(uid)])
         self._observer.tasks.forget(uid)
         self._memories.forget(uid)
 

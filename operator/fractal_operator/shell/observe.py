@@ -86,6 +86,7 @@ class Observer:
         for uid in waiting:
             self._wake(uid)
         self.tasks.prune(began)
+        self._forget_addresses()
         return complete
 
     def _failed(self, cluster: Cluster, error: FractalError) -> None:
@@ -203,7 +204,8 @@ class Observer:
                 if uid is not None:
                     self._wake(uid)
 
-    def forget_addresses(self, arns: list[TaskArn]) -> None:
-        """The tasks have ended; their addresses will be somebody else's."""
-        for arn in arns:
-            self.addresses.pop(arn, None)
+    def _forget_addresses(self) -> None:
+        """An address of a task that has ended will be somebody else's."""
+        self.addresses = {
+            arn: address for arn, address in self.addresses.items() if self.tasks.lives(arn)
+        }

@@ -88,6 +88,9 @@ class Reconciler:
         finalizers = tuple(meta.get("finalizers", ()))
         self._observer.tasks.claim(meta["uid"], (task.arn for task in status.tasks))
         tasks = self._observer.tasks.of(meta["uid"])
+        memory.stops = {
+            task.arn: memory.stops[task.arn] for task in tasks if task.arn in memory.stops
+        }
         target = self._view(self._target_name(_mapping(body.get("spec"))))
         return Observation(
             now=now,
@@ -114,7 +117,7 @@ class Reconciler:
             definition=memory.definition,
             lookup=memory.lookup,
             launch=memory.launch,
-            stops=dict(memory.stops),
+            stops=memory.stops,
             bare_since=memory.look(
                 finalizer=FINALIZER in finalizers, attempt=status.attempt is not None, now=now
             ),

@@ -142,6 +142,11 @@ class Tasks:
                 del self._seen[arn]
                 self._arns.get(self.owner(task) or "", set()).discard(arn)
 
+    def lives(self, arn: TaskArn) -> bool:
+        """Whether the task is known and has not stopped."""
+        task = self._seen.get(arn)
+        return task is not None and task.live
+
     def _ended(self, arn: TaskArn) -> bool:
         task = self._seen.get(arn)
         return task is not None and task.stopped
