@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from fractal_models.container import Phase, Role, Status, Task
@@ -157,7 +157,7 @@ def history(
     return tuple(
         HistoryRecord(
             key=each.key,
-            at=at,
+            at=at + timedelta(microseconds=place),  # so that ordering by time keeps the order
             uid=meta["uid"],
             namespace=meta["namespace"],
             name=meta["name"],
@@ -168,5 +168,5 @@ def history(
             reason=each.reason,
             message=each.message,
         )
-        for each in told
+        for place, each in enumerate(told)
     )
