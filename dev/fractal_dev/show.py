@@ -1,0 +1,58 @@
+"""Output of the demo: a line a step with the seconds since its start, and plain tables.
+
+The same on a terminal and in a CI log, where only the colours are missing.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+_LOG_WIDTH = 140
+"""Columns where the output is no terminal, which would tell its own."""
+
+
+class Show:
+    """Writes to ``console``, by default standard output; every line is flushed at once."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        if not self._console.is_terminal:
+            self._console.width = _LOG_WIDTH
+        self._began = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Return the seconds since this was made."""
+        return time.monotonic() - self._began
+
+    def heading(self, text: str) -> None:
+        """Begin a part."""
+        self._print(f"\n{text}", "bold")
+
+    def step(self, text: str) -> None:
+        """Tell what has just happened."""
+        self._print(f"{self.elapsed():6.1f} s  {text}")
+
+    def lines(self, lines: Iterable[str], style: str = "") -> None:
+        """Show lines as they are."""
+        for line in lines:
+            self._print(line, style)
+
+    def table(self, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Show a table as kubectl would, in from the margin; cells that are too long are cut."""
+        table = Table(box=None, show_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+        for head in heads:
+            table.add_column(head, no_wrap=True, overflow="ellipsis")
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(Padding(table, (0, 0, 0, 10), expand=False))
+
+    def verdict(self, word: str, text: str, style: str) -> None:
+        """Show PASS, FAIL or what else became of a promise."""
+        self._console.print(f"{word:4}", style=style, end="  ")
+        self._print(text)
+
+    def _print(self, text: str, style: str = "") -> None:
+        self._console.print(text, style=style or None, markup=False, soft_wrap=True)
