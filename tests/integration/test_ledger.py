@@ -567,6 +567,15 @@ def test_closing_what_vanished(ledger: PostgresLedger) -> None:
     assert ledger.history("uid-2") == []
 
 
+def test_installations_that_share_a_database_do_not_see_each_other(
+    ledger: PostgresLedger,
+) -> None:
+    ledger.write([APP_STATE, replace(APP_STATE, task_id="uid-2", install="other\x00")])
+    assert ledger.live_uids(APP_STATE.install) == ("uid-1",)
+    assert ledger.live_uids("other\x00") == ("uid-2",)
+    assert ledger.live_uids("nobody") == ()
+
+
 def test_closing_again_changes_nothing(ledger: PostgresLedger) -> None:
     ledger.write([CONTAINER, APP_STATE])
     ledger.close_missing(["uid-1"], T0)

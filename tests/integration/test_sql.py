@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -270,12 +270,15 @@ class CommitLoser:
         self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
+        self._clients: list[socket.socket] = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        # Wakes the blocked accept, which close alone does not.
-        self._listener.shutdown(socket.SHUT_RDWR)
+        # Shutting down wakes the threads that wait for a socket, which closing alone does not.
+        for waiting in (self._listener, *self._clients):
+            with suppress(OSError):
+                waiting.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
 
@@ -286,6 +289,7 @@ class CommitLoser:
                     client, _ = self._listener.accept()
                 except OSError:
                     return
+                self._clients.append(client)
                 session = threading.Thread(target=self._session, args=(client,))
                 session.start()
                 sessions.callback(session.join)
