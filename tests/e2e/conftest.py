@@ -1,94 +1,58 @@
-"""A Kubernetes API for each worker: the one that E2E_KUBECONFIG names, or the stand-in."""
+"""The servers of a worker, a world for each test, and the account that a run has to give.
 
-import asyncio
+The Kubernetes API is the one that E2E_KUBECONFIG names, or the stand-in; ECS and PostgreSQL are
+always the stand-in and the embedded one.
+"""
+
+import fcntl
 import json
-import os
-import subprocess
-import threading
-import time
+import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from kubernetes import client, config
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from tests.e2e.api import GIVEN, Api, describe, retried, served, standin
+from tests.e2e.proxy import Proxy, proxy
+from tests.e2e.stack import World
 
-from fractal_dev.kube import KubeApi
+from fractal_dev.ecs.client import EcsControl
+from fractal_dev.postgres import Postgres
+from fractal_helpers import migrate
+from fractal_helpers.sql import create_engine
 from fractal_models.crd import crd, render_yaml, strip_cel
 from fractal_models.kube import GROUP, PLURAL, VERSION
 
-DEADLINE = 30.0
-"""Seconds that anything may take here before the test fails."""
-
-
-@dataclass(frozen=True)
-class Api:
-    """A Kubernetes API: its admin kubeconfig, its version, and whether it evaluates CEL rules."""
-
-    kubeconfig: str
-    version: tuple[int, int]
-    cel: bool
-
-    def kubectl(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["kubectl", "--kubeconfig", self.kubeconfig, *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            check=False,
-        )
-
-    def client(self) -> client.ApiClient:
-        connection: client.ApiClient = config.new_client_from_config(  # type: ignore[no-untyped-call]
-            self.kubeconfig
-        )
-        return connection
-
-
-@contextmanager
-def standin(directory: Path) -> Iterator[str]:
-    """The stand-in in a thread of its own; gives its kubeconfig."""
-    loop, api = asyncio.new_event_loop(), KubeApi()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        asyncio.run_coroutine_threadsafe(api.start(), loop).result(DEADLINE)
-        api.write_kubeconfig(directory / "kubeconfig")
-        yield str(directory / "kubeconfig")
-        asyncio.run_coroutine_threadsafe(api.stop(), loop).result(DEADLINE)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-def describe(kubeconfig: str) -> Api:
-    told = json.loads(Api(kubeconfig, (0, 0), False).kubectl("get", "--raw", "/version").stdout)
-    version = (int(told["major"]), int(told["minor"].rstrip("+")))
-    return Api(kubeconfig, version, version >= (1, 25) and "standin" not in told["gitVersion"])
+ECS = [sys.executable, "-m", "fractal_dev.ecs", "--start-seconds", "0.6", "--stop-seconds", "0.3"]
 
 
 @pytest.fixture(scope="session")
 def bare_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The API, whatever is installed in it."""
-    if given := os.environ.get("E2E_KUBECONFIG"):
-        yield describe(given)
+    home = tmp_path_factory.mktemp("home")
+    if GIVEN:
+        yield describe(GIVEN, home)
     else:
         with standin(tmp_path_factory.mktemp("standin")) as kubeconfig:
-            yield describe(kubeconfig)
+            yield describe(kubeconfig, home)
+
+
+def install_crd(api: Api) -> None:
+    """Install the CRD of this checkout and wait until it is served."""
+    manifest = render_yaml(crd() if api.cel else strip_cel(crd()))
+    applied = retried(api, "apply", "-f", "-", stdin=manifest)
+    assert applied.returncode == 0, applied.stderr
+    served = retried(api, "get", f"{PLURAL}.{VERSION}.{GROUP}", "--all-namespaces")
+    assert served.returncode == 0, served.stderr
 
 
 @pytest.fixture(scope="session")
 def api(bare_api: Api) -> Api:
     """The API with the CRD of this checkout installed and served."""
-    manifest = render_yaml(crd() if bare_api.cel else strip_cel(crd()))
-    applied = retried(bare_api, "apply", "-f", "-", stdin=manifest)
-    assert applied.returncode == 0, applied.stderr
-    served = retried(bare_api, "get", f"{PLURAL}.{VERSION}.{GROUP}", "--all-namespaces")
-    assert served.returncode == 0, served.stderr
+    install_crd(bare_api)
     return bare_api
 
 
@@ -104,11 +68,76 @@ def namespace(api: Api) -> Iterator[str]:
     api.kubectl("delete", "namespace", name, "--wait=false")
 
 
-def retried(api: Api, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """kubectl until it succeeds or the deadline is over: workers install one CRD side by side."""
-    end = time.monotonic() + DEADLINE
-    while True:
-        done = api.kubectl(*arguments, stdin=stdin)
-        if done.returncode == 0 or time.monotonic() > end:
-            return done
-        time.sleep(0.1)
+@pytest.fixture(autouse=True)
+def crd_lock(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Workers share a real server: a test marked ``alone`` has the CRD to itself."""
+    path = Path(tempfile.gettempdir()) / "fractal-e2e.lock"
+    with path.open("w") as file:
+        alone = request.node.get_closest_marker("alone") is not None
+        fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
+@pytest.fixture(scope="session")
+def way(api: Api) -> Iterator[Proxy]:
+    """The operators' way to the API server."""
+    with proxy(api.kubeconfig) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def ecs_url() -> Iterator[str]:
+    """The ECS stand-in, as a process."""
+    with served(ECS) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server that a test may stop, and has to start again."""
+    # Not under tmp_path: pytest closes that to other users, and as root the server runs as one.
+    with (
+        tempfile.TemporaryDirectory(prefix="fractal-pg-") as folder,
+        Postgres(Path(folder) / "data") as server,
+    ):
+        yield server
+        server.crash()  # saves the checkpoint of what is deleted next
+
+
+@pytest.fixture
+def world(
+    api: Api, namespace: str, way: Proxy, ecs_url: str, postgres: Postgres, tmp_path: Path
+) -> Iterator[World]:
+    """A world of the test's own; at the end, what must always hold is checked."""
+    name = f"w-{uuid4().hex[:10]}"
+    url = postgres.create_database(name.replace("-", "_"))
+    migrate.upgrade(url)
+    ecs, engine = EcsControl(ecs_url), create_engine(url)
+    with api.client() as connection:
+        objects = client.CustomObjectsApi(connection)
+        made = World(
+            api, way, ecs, ecs_url, engine, url, namespace, name, tmp_path, objects, connection
+        )
+        yield made
+        for operator in made.operators:
+            operator.kill()
+            print(f"--- {operator.logfile}\n{operator.logfile.read_text()[-5_000:]}")
+        ecs.reset()
+        tear_down(made)
+    engine.dispose()
+    made.check()
+
+
+def tear_down(world: World) -> None:
+    """Remove the objects, which nobody would release any more."""
+    listed = world.objects.list_namespaced_custom_object(GROUP, VERSION, world.namespace, PLURAL)
+    for item in listed["items"]:  # type: ignore[index]
+        name = item["metadata"]["name"]
+        try:
+            world.patch(name, metadata={"finalizers": None})
+            world.objects.delete_namespaced_custom_object(
+                GROUP, VERSION, world.namespace, PLURAL, name
+            )
+        except ApiException as error:
+            if error.status != 404:
+                raise

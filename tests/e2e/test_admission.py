@@ -9,7 +9,7 @@ import pytest
 import yaml
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
-from tests.e2e.conftest import Api
+from tests.e2e.api import Api
 from tests.spec_cases import BAD, GOOD, Bad, definition, template
 from tests.unit.test_container_status import FULL
 
