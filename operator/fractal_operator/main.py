@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import kopf
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -234,7 +235,9 @@ def _ledger(settings: Settings, install: str) -> Ledger:
         log.warning("FRACTAL_DATABASE_URL is not set: nothing is recorded in PostgreSQL")
         return NoLedger()
     url = settings.database_url.get_secret_value()
-    logs.register_secret(url)
+    for secret in (url, urlsplit(url).password):
+        if secret:
+            logs.register_secret(secret)
     return ThreadedLedger(PostgresLedger(create_engine(url)), install)
 
 
