@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from fractal_models.container import Condition
+from fractal_models.container import Condition, ConditionStatus
 from fractal_operator.core.phases import Situation
 
 
@@ -37,18 +37,26 @@ def conditions(
 
 
 def _condition(kind: str, value: bool, reason: str, message: str) -> Condition:
-    return Condition(type=kind, status="True" if value else "False", reason=reason, message=message)
+    status = ConditionStatus.TRUE if value else ConditionStatus.FALSE
+    return Condition(type=kind, status=status, reason=reason, message=message)
 
 
-def synced(observed: bool, overdue: bool) -> Condition:
-    """Synced: whether ECS has been observed for this object; False only once that is overdue."""
-    if overdue:
-        message = "ECS has not shown this object's last change for more than 60 seconds."
-        return Condition(type="Synced", status="False", reason="NotObserved", message=message)
-    if observed:
-        return Condition(type="Synced", status="True", reason="ReconcileSuccess", message="")
-    message = "ECS has not been observed yet."
-    return Condition(type="Synced", status="Unknown", reason="NotObserved", message=message)
+NOT_OBSERVED = Condition(
+    type="Synced",
+    status=ConditionStatus.UNKNOWN,
+    reason="NotObserved",
+    message="ECS has not been observed yet.",
+)
+
+
+def synced(overdue: bool) -> Condition:
+    """Synced: whether ECS shows what was done for this object; False only once that is overdue."""
+    if not overdue:
+        return Condition(type="Synced", status=ConditionStatus.TRUE, reason="ReconcileSuccess")
+    message = "ECS has not shown this object's last change for more than 60 seconds."
+    return Condition(
+        type="Synced", status=ConditionStatus.FALSE, reason="NotObserved", message=message
+    )
 
 
 def _dated(

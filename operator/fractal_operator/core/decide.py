@@ -33,8 +33,7 @@ from fractal_models.container import (
     Task,
 )
 from fractal_models.observed import STATE_RANK, TaskArn
-from fractal_operator.core import begin, conditions, ending, launch, merge, phases, steady
-from fractal_operator.core.launch import Verdict
+from fractal_operator.core import begin, conditions, ending, launch, merge, phases, steady, tokens
 from fractal_operator.core.merge import State
 from fractal_operator.core.plan import (
     FINALIZER,
@@ -45,8 +44,11 @@ from fractal_operator.core.plan import (
     RemoveFinalizer,
     WriteStatus,
 )
+from fractal_operator.core.verdict import Verdict
 
 OVERDUE = timedelta(seconds=60)
+PORTS = range(1, 65536)
+MOST_PORTS = 100
 
 
 def decide(seen: Observation, policy: Policy) -> Plan:
@@ -59,7 +61,7 @@ def decide(seen: Observation, policy: Policy) -> Plan:
     status = compose(verdict)
     if _may_skip_write(verdict, seen) or status.to_json() == seen.status.to_json():
         return Plan(verdict.calls, _again_at(verdict), verdict.wants_sweep)
-    region = launch.region_of(status.attempt.cluster_arn) if status.attempt else ""
+    region = tokens.region_of(status.attempt.cluster_arn) if status.attempt else ""
     return Plan((WriteStatus(status, region, verdict.arms),))
 
 
@@ -99,11 +101,14 @@ def judge(state: State) -> Verdict:
     current = state.current
     if current is not None:
         return steady.keep(state, seen.spec, current)
-    if state.entries or state.surplus:
+    if state.entries:
         return steady.replacing(state)
     attempt = state.unresolved
     if attempt is not None:
-        return launch.pursue(state, seen.spec, attempt)
+        outcome = launch.pursue(state, seen.spec, attempt)
+        if isinstance(outcome, Verdict):
+            return outcome
+        state = outcome
     return begin.begin(state, seen.spec)
 
 
@@ -112,8 +117,8 @@ def _unreadable(state: State) -> Verdict:
     errors = "; ".join(state.seen.spec_errors)
     text = f"The spec cannot be used: {errors}. Correct it; nothing is launched or stopped for it."
     current = state.current
-    runs = current is not None and current.last_status == "RUNNING"
-    shown = phases.running() if runs else phases.refused("InvalidSpec", text)
+    well = current is not None and steady.still_ready(state, current)
+    shown = phases.running() if well else phases.refused("InvalidSpec", text)
     return Verdict(state, shown.but_stalled("InvalidSpec", text))
 
 
@@ -170,8 +175,10 @@ def _synced(verdict: Verdict) -> Condition:
         when = task.observed_at if task is not None else entry.since
         stale = stale or (when is not None and state.now - when > OVERDUE)
     home = state.seen.home or state.seen.target
-    observed = bool(state.seen.tasks) or (home is not None and home.swept_since is not None)
-    return conditions.synced(observed, stale)
+    if state.seen.tasks or (home is not None and home.swept_since is not None):
+        return conditions.synced(stale)
+    said = (each for each in state.seen.status.conditions if each.type == "Synced")
+    return next(said, conditions.NOT_OBSERVED)  # no look yet is no news
 
 
 def _endpoint(state: State) -> Endpoint | None:
@@ -186,7 +193,12 @@ def _endpoint(state: State) -> Endpoint | None:
         (port.container_port, str(port.protocol)): port.name
         for port in (spec.template.ports if spec is not None and spec.template else ())
     }
-    bound = [binding for each in task.containers for binding in each.bindings]
+    bound = [
+        binding
+        for each in task.containers
+        for binding in each.bindings
+        if binding.container_port in PORTS and binding.host_port in (0, *PORTS)
+    ]
     ports = [
         EndpointPort(
             name=names.get((each.container_port, each.protocol)) or "",
@@ -203,7 +215,7 @@ def _endpoint(state: State) -> Endpoint | None:
     return Endpoint(
         ip=address.public_ip or address.private_ip,
         private_ip=address.private_ip,
-        ports=tuple(ports),
+        ports=tuple(ports[:MOST_PORTS]),
     )
 
 

@@ -9,14 +9,15 @@ from datetime import timedelta
 
 from fractal_models.container import Role, Task
 from fractal_models.observed import ObservedTask
-from fractal_operator.core import launch, merge, phases
-from fractal_operator.core.launch import Verdict
+from fractal_operator.core import draining, losses, phases, tokens
 from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import ABANDON, Action, RemoveFinalizer, StopTask
+from fractal_operator.core.verdict import Verdict
 
 STOP_AGAIN = timedelta(seconds=30)
 STUCK_AFTER = timedelta(minutes=5)
+LOOKED_LATELY = timedelta(minutes=5)
 
 WHY = {
     "Deleted": "FractalContainer deleted",
@@ -42,10 +43,10 @@ def stop_calls(state: State) -> tuple[Action, ...]:
     doomed: list[tuple[ObservedTask, str]] = [(task, "Finished") for task in state.surplus]
     for entry in state.entries:
         task = state.task(entry.arn)
-        if entry.role == Role.RETIRING and task is not None:
+        if entry.role is Role.RETIRING and task is not None:
             doomed.append((task, entry.reason))
     return tuple(
-        StopTask(launch.region_of(task.cluster_arn), task.cluster_arn, task.arn, WHY.get(why, why))
+        StopTask(tokens.region_of(task.cluster_arn), task.cluster_arn, task.arn, WHY.get(why, why))
         for task, why in doomed
         if _stop_is_due(state, task)
     )
@@ -60,34 +61,31 @@ def _stop_is_due(state: State, task: ObservedTask) -> bool:
 
 def lookups(state: State) -> tuple[Action, ...]:
     """The lookup that a long missing task still needs before it counts as lost."""
+    found, attempt = state.seen.lookup, state.attempt
     for entry in state.entries:
-        absent = merge.may_be_lost(state, entry)
-        found = state.seen.lookup
-        if absent is None or state.attempt is None:
+        absent = losses.missing(state.seen, attempt, entry.arn)
+        if absent is None or attempt is None:
             continue
         fresh = (
             found is not None
             and found.attempt == entry.attempt
-            and (found.began >= absent.first and state.now - found.began < STUCK_AFTER)
+            and found.began >= absent.first
+            and state.now - found.began < LOOKED_LATELY
         )
-        if not fresh:
-            return (launch.find(state, entry.attempt, state.attempt.cluster_arn),)
+        # One at a time: the answer to one lookup takes the place of the last one's.
+        return () if fresh else (draining.find(state, entry.attempt, attempt.cluster_arn),)
     return ()
 
 
 def wind_down(state: State, reason: str, waiting: Situation) -> Verdict | None:
     """Stop all that lives and resolve what is unresolved; None once nothing is left."""
     for entry in state.entries:
-        if entry.role != Role.RETIRING:
+        if entry.role is not Role.RETIRING:
             state = retire(state, entry, reason)
     attempt = state.unresolved
-    if attempt is not None and not launch.drained(state, attempt):
-        draining = launch.drain(state, attempt, waiting)
-        if draining.reads:
-            return draining
-        calls = stop_calls(state)
-        return replace(draining, state=state, calls=calls)
-    if not state.entries and not state.surplus:
+    if attempt is not None and not draining.drained(state, attempt):
+        return replace(draining.drain(state, attempt, waiting), calls=stop_calls(state))
+    if not state.entries:
         return None
     return Verdict(
         state,
@@ -104,8 +102,7 @@ def delete(state: State) -> Verdict:
     released = Verdict(state, phases.deleting(""), calls=(RemoveFinalizer(),))
     if seen.annotations.get(ABANDON) == seen.uid:
         return released
-    bare = state.attempt is None and not state.entries and not state.surplus
-    if bare and seen.bare_since is not None and not _swept(state):
+    if state.attempt is None and seen.bare_since is not None and not _swept(state):
         text = "Looking at the cluster's tasks once: the status does not say what was launched."
         verdict: Verdict | None = Verdict(state, phases.deleting(text), wants_sweep=True)
     else:
@@ -127,6 +124,10 @@ def _or_stuck(verdict: Verdict) -> Verdict:
     seen = verdict.state.seen
     assert seen.deleting_since is not None
     limit = seen.deleting_since + STUCK_AFTER
+    attempt = verdict.state.unresolved
+    if attempt is not None:
+        drained = draining.last_issued(verdict.state, attempt) + draining.DRAIN
+        limit = max(limit, drained + timedelta(seconds=60))
     if seen.now < limit:
         again = min(verdict.again_at or limit, limit)
         return replace(verdict, again_at=again)

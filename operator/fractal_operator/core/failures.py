@@ -122,17 +122,15 @@ _REJECTIONS: tuple[tuple[str, str, Explanation], ...] = (
 )
 _REJECTED = Explanation("LaunchRejected", "Correct the spec; ECS refused the request as it is.")
 
+QUOTA = Explanation("QuotaExceeded", "Raise the account's Fargate quota, or stop other tasks.")
+
 _PLACEMENT: tuple[tuple[str, Nature, Explanation], ...] = (
     (
         r"^RESOURCE|capacity is unavailable|insufficient|^AGENT|empty capacity provider",
         Nature.CAPACITY,
         Explanation("CapacityUnavailable", "It is tried again; add capacity if this persists."),
     ),
-    (
-        r"limit on the number of (tasks|vcpus)|concurrent(ly)? run",
-        Nature.CAPACITY,
-        Explanation("QuotaExceeded", "Raise the account's Fargate quota, or stop other tasks."),
-    ),
+    (r"limit on the number of (tasks|vcpus)|concurrent(ly)? run", Nature.CAPACITY, QUOTA),
     (
         r"^ATTRIBUTE|^LOCATION|MemberOf placement constraint",
         Nature.SPEC,
@@ -221,6 +219,12 @@ def rejection(code: str, message: str) -> Explanation:
     return _REJECTED
 
 
+def refusal(text: str) -> Explanation:
+    """Words for an attempt that ended as LaunchRejected, from all that was recorded of it."""
+    nature, words, _ = unplaced([LaunchFailure(text)])
+    return words if nature is Nature.SPEC else rejection(text, text)
+
+
 def unplaced(failures: Sequence[LaunchFailure]) -> tuple[Nature, Explanation, str]:
     """What RunTask's ``failures[]`` mean, in words; no entries or unknown ones: Nature.UNKNOWN."""
     text = "; ".join(f"{f.reason} {f.detail}".strip() for f in failures)
@@ -256,6 +260,8 @@ UNCOUNTED_STOPS = OUR_STOPS | {
     "TerminationNotice",
     "InfrastructureHealth",
     "CapacityUnavailable",
+    "LaunchFailed",
+    "LaunchRejected",
     "Unresolved",
 }
 """Ends that never count against backoffLimit: nothing that the container did."""

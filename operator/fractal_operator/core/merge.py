@@ -15,16 +15,16 @@ from datetime import datetime, timedelta
 
 from fractal_models.container import Attempt, Role, Task, Termination
 from fractal_models.observed import STATE_RANK, ObservedTask, TaskArn
-from fractal_operator.core import failures, tokens
-from fractal_operator.core.plan import Missing, Observation, Policy
-
-LOST_AFTER = timedelta(minutes=5)
-"""MISSING is ambiguous for up to about five minutes after RunTask (RunTask API reference)."""
+from fractal_operator.core import claims, failures, losses, tokens
+from fractal_operator.core.plan import Observation, Policy
 
 HEALTHY_RUN = timedelta(minutes=10)
 """A task that ran this long clears the count of failures."""
 
-CLOCK_SKEW = timedelta(seconds=60)
+LONG_PROVISIONING = timedelta(seconds=60)
+MOST_FAILURES = 1001
+"""One more than spec.backoffLimit can be; counting further means nothing."""
+
 KEPT_TERMINATIONS = 5
 
 
@@ -43,7 +43,6 @@ class State:
     terminations: tuple[Termination, ...]
     surplus: tuple[ObservedTask, ...]
     highest: int
-    adopted: tuple[int, ...] = ()
 
     @property
     def now(self) -> datetime:
@@ -60,13 +59,16 @@ class State:
 
     @property
     def current(self) -> Task | None:
-        return next((each for each in self.entries if each.role == Role.CURRENT), None)
+        return next((each for each in self.entries if each.role is Role.CURRENT), None)
 
     @property
     def last_end(self) -> Termination | None:
-        """How the newest attempt ended, if it has ended."""
-        number = self.attempt.number if self.attempt else None
-        return next((each for each in self.terminations if each.attempt == number), None)
+        """How the newest attempt ended; while none is unresolved. Superseded ones do not count."""
+        number = self.attempt.number if self.attempt else 0
+        ends = (each for each in self.terminations if each.attempt <= number)
+        newest = sorted(ends, key=lambda each: each.attempt, reverse=True)
+        told = (each for each in newest if each.stop_code != "Superseded")
+        return next(told, newest[0] if newest else None)
 
     def task(self, arn: str) -> ObservedTask | None:
         return next((each for each in self.seen.tasks if each.arn == arn), None)
@@ -81,15 +83,17 @@ class State:
 
 def merge(seen: Observation, policy: Policy) -> State:
     """The state that follows from the status as claimed and the tasks as observed."""
-    ours = _ours(seen, policy)
+    known = _ours(seen, policy)
+    attempt = claims.repaired(claims.plausible(seen.status.attempt, seen.now), seen, known)
+    ours = {arn: each for arn, each in known.items() if not losses.vanished(seen, attempt, *each)}
     state = State(
         seen=seen,
         policy=policy,
-        attempt=_plausible(seen.status.attempt, seen.now),
+        attempt=attempt,
         entries=(),
         terminations=seen.status.last_terminations,
         surplus=(),
-        highest=_highest(seen, ours),
+        highest=_highest(seen, known),
     )
     for entry in seen.status.tasks:
         state = _take(state, entry, ours)
@@ -109,8 +113,8 @@ def _ours(seen: Observation, policy: Policy) -> dict[TaskArn, tuple[int, Observe
     return {task.arn: (number, task) for number, task in numbered if number is not None}
 
 
-def _highest(seen: Observation, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> int:
-    numbers = [number for number, _ in ours.values()]
+def _highest(seen: Observation, known: Mapping[TaskArn, tuple[int, ObservedTask]]) -> int:
+    numbers = [number for number, _ in known.values()]
     numbers += [entry.attempt for entry in seen.status.tasks]
     numbers += [ended.attempt for ended in seen.status.last_terminations]
     if seen.status.attempt:
@@ -118,77 +122,34 @@ def _highest(seen: Observation, ours: Mapping[TaskArn, tuple[int, ObservedTask]]
     return max((each for each in numbers if each <= tokens.MAX_ATTEMPT), default=0)
 
 
-def _plausible(attempt: Attempt | None, now: datetime) -> Attempt | None:
-    """The attempt as it can be: an absurd number is nobody's, a time from the future is now."""
-    if attempt is None or attempt.number > tokens.MAX_ATTEMPT:
-        return None
-    first, last = attempt.first_issued_at, attempt.last_issued_at
-    if last is None or last > now + CLOCK_SKEW:
-        last = now
-    if first is None or first > last:
-        first = last
-    return attempt.model_copy(update={"first_issued_at": first, "last_issued_at": last})
-
-
 def _take(state: State, entry: Task, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> State:
     """One task that the status claims: kept and refreshed, ended, or dropped as not ours."""
-    arn = TaskArn(entry.arn)
+    arn, seen = TaskArn(entry.arn), state.seen
+    times = {
+        name: claims.not_later(getattr(entry, name), seen.now) for name in ("since", "started_at")
+    }
+    entry = entry.model_copy(update=times)
     if arn in ours:
         number, task = ours[arn]
         entry = entry.model_copy(update={"attempt": number})
         if task.stopped:
             return _stopped(state, entry, task)
         return replace(state, entries=(*state.entries, refreshed(entry, task)))
-    if state.task(arn) is not None:
+    task_seen = state.task(arn)
+    if task_seen is not None and number_of(task_seen, seen, state.policy) is None:
         return state  # somebody else's task: a forged or stale claim, never touched
-    if lost(state, entry):
-        text = "ECS no longer knows the task and its end was not seen"
+    if not claims.claimable(state.attempt, arn):
+        return state
+    if losses.lost(seen, state.attempt, entry):
+        retiring = entry.role is Role.RETIRING and entry.reason
         ended = Termination(
             attempt=entry.attempt,
-            stop_code=entry.reason if entry.role == Role.RETIRING and entry.reason else "Lost",
-            reason=text,
+            stop_code=entry.reason if retiring else "Lost",
+            reason="ECS no longer knows the task and its end was not seen",
             finished_at=state.now,
         )
         return _with_end(state, ended, ran=_ran(entry.started_at, state.now))
     return replace(state, entries=(*state.entries, entry))
-
-
-def may_be_lost(state: State, entry: Task) -> Missing | None:
-    """How ECS has been missing the task, once that has lasted long enough to look it up."""
-    absent = state.seen.missing.get(TaskArn(entry.arn))
-    if absent is None or absent.count < 2 or absent.last - absent.first < LOST_AFTER:
-        return None
-    return absent
-
-
-def lost(state: State, entry: Task) -> bool:
-    """Whether a task that was never seen STOPPED is certainly gone (design rule 11).
-
-    MISSING twice at least five minutes apart, absent from a sweep and a lookup begun since, in an
-    ACTIVE cluster that this process sees as the same one, and not one of a suspicious many.
-    """
-    home = state.seen.home
-    if home is None or home.paused:
-        return False
-    if home.gone and entry.role == Role.RETIRING:
-        return (
-            True  # the cluster is gone (ECS deletes none that runs tasks), the wish to stop stays
-        )
-    absent = may_be_lost(state, entry)
-    if absent is None or home.info is None or home.info.status != "ACTIVE":
-        return False
-    if state.attempt is None or home.info.arn != state.attempt.cluster_arn:
-        return False
-    if home.swept_since is None or home.swept_since < absent.first:
-        return False
-    found = state.seen.lookup
-    return (
-        found is not None
-        and found.attempt == entry.attempt
-        and found.problem is None
-        and found.began >= absent.first
-        and TaskArn(entry.arn) not in found.found
-    )
 
 
 def _ran(started: datetime | None, stopped: datetime | None) -> timedelta:
@@ -196,7 +157,7 @@ def _ran(started: datetime | None, stopped: datetime | None) -> timedelta:
 
 
 def _stopped(state: State, entry: Task, task: ObservedTask) -> State:
-    retiring = entry.role == Role.RETIRING and entry.reason
+    retiring = entry.role is Role.RETIRING and entry.reason
     record = Termination(
         attempt=entry.attempt,
         stop_code=entry.reason if retiring else task.stop_code or "StopReasonUnknown",
@@ -208,10 +169,14 @@ def _stopped(state: State, entry: Task, task: ObservedTask) -> State:
 
 
 def exit_code(task: ObservedTask, main_container: str) -> int | None:
-    """The main container's exit code; None: it never ran, or nobody knows which one that is."""
+    """The main container's exit code; None: it never ran, or nobody knows which one that is.
+
+    Windows counts beyond 31 bits (0xC000013A); such a code is cut to the greatest that fits.
+    """
     for container in task.containers:
         if container.name == main_container or len(task.containers) == 1:
-            return container.exit_code
+            code = container.exit_code
+            return code if code is None else max(-(2**31), min(code, 2**31 - 1))
     return None
 
 
@@ -223,33 +188,41 @@ def _with_end(state: State, record: Termination, ran: timedelta) -> State:
         if record.stop_code in failures.OUR_STOPS:
             count = 0
         elif record.stop_code not in failures.UNCOUNTED_STOPS:
-            count += 1
+            count = min(count + 1, MOST_FAILURES)
         attempt = attempt.model_copy(update={"failures": count})
     others = (each for each in state.terminations if each.attempt != record.attempt)
-    ends = sorted((record, *others), key=lambda each: each.attempt, reverse=True)
-    return replace(state, attempt=attempt, terminations=tuple(ends[:KEPT_TERMINATIONS]))
+    return replace(state, attempt=attempt, terminations=(record, *others)[:KEPT_TERMINATIONS])
 
 
 def _end_unlisted(state: State, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> State:
     """A task of the unresolved attempt that ended before anybody could note its ARN."""
     attempt = state.unresolved
-    for number, task in ours.values():
-        if attempt is not None and number == attempt.number and task.stopped:
-            return _stopped(state, _entry(number, task, Role.CURRENT, state.now), task)
-    return state
+    if attempt is None:
+        return state
+    tasks = [task for number, task in ours.values() if number == attempt.number]
+    if not tasks or any(task.live for task in tasks):
+        return state
+    return _stopped(state, _entry(attempt.number, tasks[0]), tasks[0])
 
 
-def _entry(number: int, task: ObservedTask, role: Role, now: datetime) -> Task:
-    return refreshed(Task(attempt=number, role=role, arn=task.arn, since=now), task)
+def _entry(number: int, task: ObservedTask) -> Task:
+    return refreshed(Task(attempt=number, role=Role.CURRENT, arn=task.arn), task)
 
 
 def refreshed(entry: Task, task: ObservedTask) -> Task:
-    """The entry with what ECS shows now; PROVISIONING to ACTIVATING is one state, one write."""
-    same = entry.last_status and _group(entry.last_status) == _group(task.last_status)
-    return entry.model_copy(
+    """The entry with what ECS shows now; PROVISIONING to ACTIVATING is one stage, one write.
+
+    But for a task that was long in PROVISIONING: what follows has a time limit of its own.
+    """
+    stage = entry
+    waited = entry.since is not None and task.observed_at - entry.since > LONG_PROVISIONING
+    slow = waited and entry.last_status == "PROVISIONING" != task.last_status
+    if not entry.last_status or _group(entry.last_status) != _group(task.last_status) or slow:
+        update = {"last_status": task.last_status, "since": task.observed_at}
+        stage = entry.model_copy(update=update)
+    return stage.model_copy(
         update={
             "definition_arn": task.definition_arn or entry.definition_arn,
-            "last_status": entry.last_status if same else task.last_status,
             "health_status": task.health if task.health != "UNKNOWN" else "",
             "started_at": task.started_at or entry.started_at,
         }
@@ -263,48 +236,32 @@ def _group(status: str) -> int:
 
 
 def _adopt(state: State, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> State:
-    """Take in live tasks that the status does not list; at most one Current, two entries in all."""
+    """Take in live tasks that the status does not list; at most one Current, two entries in all.
+
+    A task that is only claimed never displaces one that ECS shows.
+    """
     listed = {entry.arn for entry in state.entries}
-    unknown = [(n, task) for n, task in ours.values() if task.live and task.arn not in listed]
     entries = list(state.entries)
-    for number, task in unknown:
-        entries.append(_entry(number, task, Role.CURRENT, state.now))
-    entries.sort(key=lambda each: (each.role == Role.CURRENT, each.attempt), reverse=True)
+    for number, task in ours.values():
+        if task.live and task.arn not in listed:
+            entries.append(_entry(number, task))
+    entries.sort(key=lambda each: _precedence(each, shown=each.arn in ours), reverse=True)
     kept = entries[:1] + [_superseded(e) for e in entries[1:] if e.attempt != entries[0].attempt]
     shown = {entry.arn for entry in kept[:2]}
-    tasks = (state.task(entry.arn) for entry in entries if entry.arn not in shown)
-    state = replace(
+    surplus = {entry.arn: state.task(entry.arn) for entry in entries if entry.arn not in shown}
+    return replace(
         state,
         entries=tuple(kept[:2]),
-        surplus=tuple(task for task in tasks if task is not None),
-        adopted=tuple(number for number, _ in unknown),
+        surplus=tuple(task for task in surplus.values() if task is not None),
     )
-    return _repaired(state, ours)
+
+
+def _precedence(entry: Task, *, shown: bool) -> tuple[bool, bool, int]:
+    current = entry.role is Role.CURRENT
+    return current and shown, current, entry.attempt
 
 
 def _superseded(entry: Task) -> Task:
-    if entry.role == Role.RETIRING:
+    if entry.role is Role.RETIRING:
         return entry
     return entry.model_copy(update={"role": Role.RETIRING, "reason": "Superseded"})
-
-
-def _repaired(state: State, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> State:
-    """The attempt made to agree with the newest task that exists, which knows better."""
-    newest = max(
-        (pair for pair in ours.values() if pair[1].live), key=lambda pair: pair[0], default=None
-    )
-    if newest is None:
-        return state
-    number, task = newest
-    attempt = state.attempt
-    if attempt is not None and attempt.number > number:
-        return state
-    if attempt is None or attempt.number < number:
-        issued = task.created_at or state.now
-        attempt = Attempt(number=number, first_issued_at=issued, last_issued_at=issued)
-    truth = {
-        "cluster_arn": task.cluster_arn,
-        "definition_arn": task.definition_arn or attempt.definition_arn,
-        "spec_hash": task.spec_hash or attempt.spec_hash,
-    }
-    return replace(state, attempt=attempt.model_copy(update=truth))

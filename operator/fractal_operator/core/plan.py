@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from fractal_models.container import Spec, Status
+from fractal_models.container import Spec, Status, clip
 from fractal_models.observed import (
     Address,
     ClusterArn,
@@ -165,7 +165,7 @@ class Observation:
     def requested(self) -> str:
         """The value of fractal.co/reconcile-requested-at that is not handled yet, else ""."""
         value = self.annotations.get(RECONCILE_REQUESTED, "")
-        return value if value[:128] != self.status.last_handled_reconcile_at else ""
+        return value if clip(value, 128) != self.status.last_handled_reconcile_at else ""
 
 
 @dataclass(frozen=True, slots=True)

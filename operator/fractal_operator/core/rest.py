@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from fractal_models.container import RestartPolicy, Spec, Termination
+from fractal_models.observed import LaunchFailure
 from fractal_operator.core import backoff, failures, phases
 from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
@@ -76,11 +77,11 @@ def resting(state: State) -> Situation:
     if end is None:
         return phases.waiting("Pending", "Waiting for the first launch.")
     if end.stop_code == "LaunchRejected":
-        words = failures.rejection(end.reason, end.reason)
+        words = failures.refusal(end.reason)
         return phases.refused(words.reason, words.message(end.reason))
     if end.stop_code in ("CapacityUnavailable", "LaunchFailed"):
-        reason, _, text = end.reason.partition(": ")
-        return phases.retrying(reason, f"{text}. It is tried again.")
+        _, words, _ = failures.unplaced([LaunchFailure(end.reason)])
+        return phases.retrying(words.reason, words.message(end.reason))
     if end.stop_code in failures.OUR_STOPS:
         return phases.waiting("Progressing", "The next attempt follows.")
     words = failures.termination(end.stop_code, end.reason)

@@ -5,40 +5,78 @@ from datetime import datetime, timedelta
 
 from fractal_models.container import ConditionStatus, Spec, Task
 from fractal_models.observed import STATE_RANK, ObservedTask, TaskArn
-from fractal_operator.core import begin, ending, launch, phases
-from fractal_operator.core.launch import Verdict
+from fractal_operator.core import (
+    begin,
+    definitions,
+    draining,
+    ending,
+    merge,
+    phases,
+    request,
+    tokens,
+)
 from fractal_operator.core.merge import State
 from fractal_operator.core.plan import Action, DefinitionView
+from fractal_operator.core.verdict import Verdict
+
+LOOK_AGAIN = timedelta(seconds=10)
+"""How soon a task past its deadline is looked at again, until ECS shows how it stands."""
 
 
 def keep(state: State, spec: Spec, current: Task) -> Verdict:
-    """Replace, time out, or show the current task."""
-    if state.unresolved is not None:
+    """Replace, time out, or show the current task; and stop every other."""
+    attempt = state.unresolved
+    reads: tuple[Action, ...] = ()
+    again_at: datetime | None = None
+    if attempt is not None and draining.drained(state, attempt):
+        state = state.ended(attempt.number, "Superseded", "an earlier task lives on")
+    elif attempt is not None:
         # A newer attempt was armed when this task counted as ended; it may have landed.
-        retired = ending.retire(state, current, "Superseded")
-        return replacing(retired)
-    if begin.spec_changed(state, state.attempt):
+        reads, again_at = draining.look(state, attempt)
+    if begin.spec_changed(state, _spec_hash(state, current)):
         return replacing(ending.retire(state, current, "Replaced"))
     task = state.task(current.arn)
-    rank = STATE_RANK.get(current.last_status, 0)
-    if rank > STATE_RANK["RUNNING"]:
-        situation = phases.stopping("Stopping", "The ECS task is stopping.")
-        return Verdict(state, situation, reads=ending.lookups(state))
     deadline = _deadline(spec, current, task)
     if deadline is not None and task is not None and deadline[0] <= task.observed_at:
         return replacing(ending.retire(state, current, deadline[1]))
-    again = deadline[0] if deadline else None
-    reads = ending.lookups(state)
-    if rank == STATE_RANK["RUNNING"]:
-        verdict = _running(state, spec, current, task)
-        return replace(verdict, reads=(*reads, *verdict.reads), again_at=again)
-    return Verdict(state, phases.starting(current.attempt), reads=reads, again_at=again)
+    verdict = _shown(state, spec, current)
+    times = [verdict.again_at, again_at]
+    if deadline is not None:
+        times.append(max(deadline[0], state.now + LOOK_AGAIN))
+    calls = ending.stop_calls(state)
+    if len(state.entries) > 1 or state.surplus:
+        times.append(state.now + ending.STOP_AGAIN)
+    return replace(
+        verdict,
+        reads=(*reads, *ending.lookups(state), *verdict.reads),
+        calls=calls,
+        again_at=min((each for each in times if each is not None), default=None),
+    )
+
+
+def _spec_hash(state: State, current: Task) -> str:
+    """The hash of the spec that the task was launched from, "" if nobody knows."""
+    task, attempt = state.task(current.arn), state.attempt
+    if task is not None and task.spec_hash:
+        return task.spec_hash
+    return attempt.spec_hash if attempt and attempt.number == current.attempt else ""
+
+
+def _shown(state: State, spec: Spec, current: Task) -> Verdict:
+    rank = STATE_RANK.get(current.last_status, 0)
+    if rank > STATE_RANK["RUNNING"]:
+        return Verdict(state, phases.stopping("Stopping", "The ECS task is stopping."))
+    if rank < STATE_RANK["RUNNING"]:
+        return Verdict(state, phases.starting(current.attempt))
+    return _running(state, spec, current)
 
 
 def replacing(state: State) -> Verdict:
     """Stop what is retiring (Recreate: the new task is launched once nothing is alive)."""
     retiring = state.entries[0]
     situation = phases.replacing(retiring.attempt)
+    if retiring.reason == "Expired":
+        situation = phases.stopping("Expiring", "Stopping the ECS task: its lifetime is over.")
     return Verdict(
         state,
         situation,
@@ -51,34 +89,34 @@ def replacing(state: State) -> Verdict:
 def _deadline(spec: Spec, current: Task, task: ObservedTask | None) -> tuple[datetime, str] | None:
     """When this task has to have got further, and the stop code if it has not."""
     since, limits = current.since, spec.timeouts
-    if task is None:
+    if task is None or since is None:
         return None
-    status = task.last_status
-    if status == "RUNNING":
-        started = current.started_at or since
-        if limits.lifetime_seconds is None or started is None:
+    match current.last_status:
+        case "RUNNING" if limits.lifetime_seconds is not None:
+            started = current.started_at or since
+            return started + timedelta(seconds=limits.lifetime_seconds), "Expired"
+        case "PROVISIONING" if task.last_status == "PROVISIONING":
+            return since + timedelta(seconds=limits.provisioning_seconds), "StartTimeout"
+        case "PROVISIONING":
+            # Provisioned within a minute, which is not told apart: never too early, then.
+            late = since + merge.LONG_PROVISIONING
+            return late + timedelta(seconds=limits.start_seconds), "StartTimeout"
+        case "PENDING" | "ACTIVATING":
+            return since + timedelta(seconds=limits.start_seconds), "StartTimeout"
+        case _:
             return None
-        return started + timedelta(seconds=limits.lifetime_seconds), "Expired"
-    if since is None or STATE_RANK.get(status, 0) > STATE_RANK["RUNNING"]:
-        return None
-    if status == "PROVISIONING":
-        return since + timedelta(seconds=limits.provisioning_seconds), "StartTimeout"
-    pending = task.created_at or since
-    return max(pending, since) + timedelta(seconds=limits.start_seconds), "StartTimeout"
 
 
-def _running(state: State, spec: Spec, current: Task, task: ObservedTask | None) -> Verdict:
+def _running(state: State, spec: Spec, current: Task) -> Verdict:
     """RUNNING is Ready once it is healthy, where that can be known, and its address is known."""
     if current.health_status == "UNHEALTHY":
         return Verdict(state, phases.unhealthy())
-    if _was_ready(state, current):
+    if still_ready(state, current):
         return Verdict(state, phases.running())
-    reads, checked = _has_health_check(state, spec, current)
-    if reads:
-        return Verdict(state, phases.settling("HealthCheckPending", _SETTLING), reads=reads)
-    if checked and current.health_status != "HEALTHY":
-        text = "The ECS task is running; its health check has not passed yet."
-        return Verdict(state, phases.settling("HealthCheckPending", text))
+    if current.health_status != "HEALTHY":
+        pending = _health_pending(state, spec, current)
+        if pending is not None:
+            return pending
     address = state.seen.addresses.get(TaskArn(current.arn))
     if address is None or not (address.public_ip or address.private_ip):
         text = "The ECS task is running; its address is not known yet."
@@ -86,29 +124,32 @@ def _running(state: State, spec: Spec, current: Task, task: ObservedTask | None)
     return Verdict(state, phases.running())
 
 
-_SETTLING = "The ECS task is running."
-
-
-def _was_ready(state: State, current: Task) -> bool:
-    """Whether the status already says Ready of this very task; then nothing needs to be asked."""
+def still_ready(state: State, current: Task) -> bool:
+    """Whether the status says Ready of this very task already; then nothing needs to be asked."""
+    if current.last_status != "RUNNING" or current.health_status == "UNHEALTHY":
+        return False
     status = state.seen.status
     ready = any(
-        each.type == "Ready" and each.status == ConditionStatus.TRUE for each in status.conditions
+        each.type == "Ready" and each.status is ConditionStatus.TRUE for each in status.conditions
     )
     listed = any(each.arn == current.arn for each in status.tasks)
     return ready and listed and status.endpoint is not None
 
 
-def _has_health_check(state: State, spec: Spec, current: Task) -> tuple[tuple[Action, ...], bool]:
-    """Whether the main container has a health check; a HEALTHY one evidently has."""
-    if current.health_status == "HEALTHY":
-        return (), True
+def _health_pending(state: State, spec: Spec, current: Task) -> Verdict | None:
+    """The wait for a health check that the main container has, or may have."""
+    text = "The ECS task is running; its health check has not passed yet."
+    pending = Verdict(state, phases.settling("HealthCheckPending", text))
     if spec.template is not None:
-        return (), spec.template.health_check is not None
-    region = launch.region_of(current.arn)
-    answer = launch.definition(state, spec, region, current.definition_arn)
+        return pending if spec.template.health_check is not None else None
+    region = tokens.region_of(current.arn)
+    answer = definitions.definition(state, spec, region, current.definition_arn)
     if not isinstance(answer, DefinitionView):
-        return (answer,), False
-    name = state.attempt.container_name if state.attempt else ""
-    containers = answer.result.containers if answer.result else ()
-    return (), any(each.has_health_check for each in containers if each.name == name)
+        return replace(pending, reads=(answer,))
+    if answer.problem is not None:
+        return replace(pending, again_at=definitions.retry_at(state, answer))
+    if answer.result is None:
+        return None
+    name = request.main_container(spec, answer.result)
+    checked = any(each.has_health_check for each in answer.result.containers if each.name == name)
+    return pending if checked else None

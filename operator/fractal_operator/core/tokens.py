@@ -25,7 +25,7 @@ REPLACING_FIELDS = (
 )
 """The spec fields whose change replaces the task (marked R in the API reference)."""
 
-MAX_ATTEMPT = 900_000_000
+MAX_ATTEMPT = 999_999_999
 """No attempt is ever numbered higher; a status that claims so was forged."""
 
 _V1_DEFAULTS: Mapping[tuple[str, ...], Any] = {
@@ -89,6 +89,12 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and not text.startswith("0") and len(text) <= 9
 
 
+def region_of(cluster_arn: str) -> str:
+    """The region inside an ECS ARN (``arn:aws:ecs:REGION:ACCOUNT:…``), "" if it has none."""
+    parts = cluster_arn.split(":")
+    return parts[3] if len(parts) > 5 else ""
+
+
 def request_hash(request: Mapping[str, Any]) -> str:
     """The hash of a whole RunTask body, to see whether a replay would send the same."""
     return digest(canonical(request), 26)
@@ -118,10 +124,7 @@ def _v1_normal(value: Any, path: tuple[str, ...]) -> Any:
         if path in _V1_UNORDERED:
             return sorted((_v1_normal(item, (*path, "*")) for item in value), key=canonical) or None
         return list(value) or None
-    if value == "" or value == _V1_DEFAULTS.get(path):
-        # An empty string is a value inside keyed lists (an environment variable set to nothing).
-        return value if value == "" and "*" in path else None
-    return value
+    return None if value == "" or value == _V1_DEFAULTS.get(path) else value
 
 
 _ALGORITHMS = {"v1": _spec_hash_v1}

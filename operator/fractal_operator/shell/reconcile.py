@@ -13,8 +13,8 @@ from typing import Any
 from fractal_models.container import InvalidSpec, Spec, Status, parse_spec
 from fractal_operator.core import rows
 from fractal_operator.core.decide import decide
-from fractal_operator.core.launch import region_of
 from fractal_operator.core.plan import FINALIZER, ClusterView, Observation, Plan, Policy
+from fractal_operator.core.tokens import region_of
 from fractal_operator.ports import Clock, ObjectKey
 from fractal_operator.shell.act import Actor, NoPermit
 from fractal_operator.shell.memory import Memories

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from fractal_models.observed import ObservedTask, TaskArn
 from fractal_operator.core import tokens
-from fractal_operator.core.merge import LOST_AFTER
+from fractal_operator.core.losses import LOST_AFTER
 from fractal_operator.core.monotonic import changed, newer
 from fractal_operator.core.plan import Missing
 

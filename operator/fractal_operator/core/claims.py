@@ -1,0 +1,73 @@
+"""What the status claims, held against what can be: users can edit it."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from fractal_models.container import TEMPLATE_CONTAINER, Attempt
+from fractal_models.observed import ObservedTask, TaskArn
+from fractal_operator.core import tokens
+from fractal_operator.core.plan import Observation
+
+CLOCK_SKEW = timedelta(seconds=60)
+_CLUSTER_ARN = re.compile(r"arn:aws[a-z-]*:ecs:[a-z0-9-]+:\d{12}:cluster/[^/]+")
+
+
+def plausible(attempt: Attempt | None, now: datetime) -> Attempt | None:
+    """The attempt as it can be: without a number or a cluster of ours it is nobody's."""
+    if attempt is None or attempt.number > tokens.MAX_ATTEMPT:
+        return None
+    if not _CLUSTER_ARN.fullmatch(attempt.cluster_arn):
+        return None
+    last = not_later(attempt.last_issued_at, now) or now
+    first = attempt.first_issued_at
+    first = last if first is None else min(first, last)
+    return attempt.model_copy(update={"first_issued_at": first, "last_issued_at": last})
+
+
+def not_later(when: datetime | None, now: datetime) -> datetime | None:
+    """A claimed time; one from the future is now."""
+    return now if when is not None and when > now + CLOCK_SKEW else when
+
+
+def repaired(
+    attempt: Attempt | None,
+    seen: Observation,
+    known: Mapping[TaskArn, tuple[int, ObservedTask]],
+) -> Attempt | None:
+    """The attempt made to agree with the newest task that ECS shows, which knows better."""
+    newest = max(known.values(), key=lambda pair: (pair[0], pair[1].live), default=None)
+    if newest is None:
+        return attempt
+    number, task = newest
+    if attempt is not None and attempt.number > number:
+        return attempt
+    if attempt is None or attempt.number < number:
+        issued = min(task.created_at or seen.now, seen.now)
+        name = _container_name(seen)
+        attempt = Attempt(
+            number=number, first_issued_at=issued, last_issued_at=issued, container_name=name
+        )
+    truth = {
+        "cluster_arn": task.cluster_arn,
+        "definition_arn": task.definition_arn or attempt.definition_arn,
+        "spec_hash": task.spec_hash or attempt.spec_hash,
+    }
+    return attempt.model_copy(update=truth)
+
+
+def _container_name(seen: Observation) -> str:
+    """The main container as far as the spec alone tells it."""
+    if seen.spec is None:
+        return ""
+    return TEMPLATE_CONTAINER if seen.spec.template is not None else seen.spec.container_name
+
+
+def claimable(attempt: Attempt | None, arn: str) -> bool:
+    """Whether a task that was never seen can exist where the attempt says: nowhere else is looked.
+
+    A real task elsewhere, or one whose attempt was wiped, is found by its startedBy.
+    """
+    if attempt is None:
+        return False
+    return arn.startswith(attempt.cluster_arn.replace(":cluster/", ":task/", 1) + "/")
