@@ -33,7 +33,17 @@ from fractal_models.container import (
     Task,
 )
 from fractal_models.observed import STATE_RANK, TaskArn
-from fractal_operator.core import begin, conditions, ending, launch, merge, phases, steady, tokens
+from fractal_operator.core import (
+    begin,
+    conditions,
+    draining,
+    ending,
+    launch,
+    merge,
+    phases,
+    steady,
+    tokens,
+)
 from fractal_operator.core.merge import State
 from fractal_operator.core.plan import (
     FINALIZER,
@@ -169,7 +179,12 @@ def compose(verdict: Verdict) -> Status:
 
 def _synced(verdict: Verdict) -> Condition:
     state = verdict.state
-    stale = verdict.overdue
+    attempt = state.unresolved
+    stale = (
+        attempt is not None
+        and not draining.unsent(state, attempt)
+        and state.now - draining.first_issued(state, attempt) > OVERDUE
+    )
     for entry in _moving(state):
         task = state.task(entry.arn)
         when = task.observed_at if task is not None else entry.since

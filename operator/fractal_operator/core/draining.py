@@ -19,7 +19,6 @@ from fractal_operator.core.tokens import region_of
 from fractal_operator.core.verdict import Verdict
 
 DRAIN = timedelta(seconds=420)
-OVERDUE = timedelta(seconds=60)
 
 
 def first_issued(state: State, attempt: Attempt) -> datetime:
@@ -82,8 +81,7 @@ def find(state: State, attempt: int, cluster_arn: str) -> Find:
 def drain(state: State, attempt: Attempt, situation: Situation) -> Verdict:
     """Wait for an attempt to be drained, looking it up now and then; call only if not drained."""
     reads, again_at = look(state, attempt)
-    overdue = state.now - last_issued(state, attempt) > OVERDUE
-    return Verdict(state, situation, reads=reads, again_at=again_at, overdue=overdue)
+    return Verdict(state, situation, reads=reads, again_at=again_at)
 
 
 def look(state: State, attempt: Attempt) -> tuple[tuple[Action, ...], datetime]:

@@ -104,8 +104,7 @@ def _send(state: State, spec: Spec, attempt: Attempt, known: Launch | None) -> V
         return _settle(state, attempt, "Replaced", text, phases.refused("InvalidSpec", want))
     due = next_call_at(state, attempt, known)
     if due > state.now:
-        overdue = state.now - draining.first_issued(state, attempt) > draining.OVERDUE
-        return Verdict(state, situation, again_at=due, overdue=overdue)
+        return Verdict(state, situation, again_at=due)
     again = attempt.model_copy(
         update={
             "definition_arn": want.definition.arn,

@@ -22,5 +22,4 @@ class Verdict:
     again_at: datetime | None = None
     arms: int = 0
     wants_sweep: bool = False
-    overdue: bool = False
     quiet: bool = False
