@@ -126,6 +126,7 @@ class Story:
         pid = self._stack.start_operator()
         self._show.step(f"started another operator (process {pid})")
         self._running.append(_KILLED)
+        self._until("it has looked at everything", self._stack.operator.ready)
         self._until(f"{_KILLED} is Ready", self._all_settled)
         (same,) = self._expect_tasks(_KILLED, 1)
         self._show.step(f"task {_id(same)} is still the only one")
@@ -136,9 +137,7 @@ class Story:
             listed = ", ".join(f"{number} of {what}" for what, number in more.most_common())
             raise Broken(f"writes about objects that did not change: {listed}")
         others = len(self._uids) - 1
-        self._show.step(
-            f"{others} other objects, two operators, two full looks at everything: 0 writes"
-        )
+        self._show.step(f"{others} other objects, a crash and a restart in between: 0 writes")
 
     def _delete(self) -> None:
         for name in self._uids:
@@ -236,7 +235,8 @@ class Story:
         self._show_phases()
 
     def _show_phases(self) -> None:
-        now = {name: _phase(each) for name, each in self._kubectl.objects().items()}
+        objects = self._kubectl.objects()
+        now = {name: phase for name, each in objects.items() if (phase := _phase(each))}
         now.update(dict.fromkeys(self._phases.keys() - now.keys(), "gone"))
         changed = [
             f"{name} {now[name]}" for name in sorted(now) if now[name] != self._phases.get(name)
@@ -260,7 +260,7 @@ def _renamed(manifests: Sequence[Mapping[str, Any]], name: str, new: str) -> dic
 
 
 def _phase(obj: Object) -> str:
-    return str(obj.get("status", {}).get("phase", "(new)"))
+    return str(obj.get("status", {}).get("phase", ""))
 
 
 def _ready(obj: Object) -> bool:

@@ -1,5 +1,6 @@
 """What PostgreSQL holds about the objects of a demo."""
 
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -8,6 +9,7 @@ from fractal_helpers.ledger import PostgresLedger
 from fractal_helpers.sql import create_engine
 from fractal_models.serializers import JsonScalar
 
+_TASK_ID = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{24}\b")
 _HEADS = ("AT", "NAME", "ATTEMPT", "PHASE", "REASON", "MESSAGE")
 
 
@@ -49,4 +51,5 @@ def _cells(row: dict[str, JsonScalar]) -> tuple[str, ...]:
     old, new = row["phase_from"] or "", row["phase_to"] or ""
     phase = str(new) if old in ("", new) else f"{old} → {new}"
     attempt = str(row["attempt"] or "")
-    return (at, str(row["name"]), attempt, phase, str(row["reason"]), str(row["message"]))
+    message = _TASK_ID.sub(r"\1", str(row["message"]))
+    return (at, str(row["name"]), attempt, phase, str(row["reason"]), message)

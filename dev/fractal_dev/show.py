@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 
 _LOG_WIDTH = 140
 """Columns where the output is no terminal, which would tell its own."""
+
+_MARGIN = " " * 10
 
 
 class Show:
@@ -40,14 +40,14 @@ class Show:
         for line in lines:
             self._print(line, style)
 
-    def table(self, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Show a table as kubectl would, in from the margin; cells that are too long are cut."""
-        table = Table(box=None, show_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-        for head in heads:
-            table.add_column(head, no_wrap=True, overflow="ellipsis")
-        for row in rows:
-            table.add_row(*row)
-        self._console.print(Padding(table, (0, 0, 0, 10), expand=False))
+    def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show a table as kubectl would, in from the margin; lines that are too long are cut."""
+        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+        for row in (heads, *rows):
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            line = (_MARGIN + "   ".join(cells)).rstrip()
+            room = self._console.width
+            self._print(line if len(line) <= room else line[: room - 1] + "…")
 
     def verdict(self, word: str, text: str, style: str) -> None:
         """Show PASS, FAIL or what else became of a promise."""
