@@ -1,0 +1,59 @@
+"""What the documents show must be true: their manifests, commands, files and settings."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fractal_models.container import parse_spec
+from fractal_operator.settings import describe
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def _blocks(language: str) -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        for kind, text in FENCE.findall(page.read_text()):
+            if kind == language:
+                yield page, text
+
+
+def test_every_manifest_in_the_documents_is_a_valid_container() -> None:
+    specs = [
+        (page, each["spec"])
+        for page, text in _blocks("yaml")
+        for each in yaml.safe_load_all(text)
+        if each.get("kind") == "FractalContainer"
+    ]
+    assert specs
+    for _, spec in specs:
+        parse_spec(spec)
+
+
+def test_every_make_target_in_the_documents_exists() -> None:
+    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"`make ([a-z0-9]+)", page.read_text())}
+    named |= {name for _, text in _blocks("console") for name in re.findall(r"make (\w+)", text)}
+    assert {"demo", "test"} <= named
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_in_the_documents_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_every_setting_in_the_readme_exists() -> None:
+    named = set(re.findall(r"FRACTAL_[A-Z_]+", (ROOT / "README.md").read_text()))
+    assert named <= {row.variable for row in describe()}
+
+
+def test_no_code_folder_shadows_the_standard_library() -> None:
+    # operator/__init__.py would break every `python -m …` at the root of the repository.
+    assert not (ROOT / "operator" / "__init__.py").exists()
