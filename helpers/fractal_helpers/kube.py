@@ -17,7 +17,7 @@ from typing import Any, Self
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration, CoreV1Api, CustomObjectsApi
 from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.client.models import CoreV1Event
+from kubernetes.aio.client.models import CoreV1Event, V1DeleteOptions, V1Preconditions
 
 from fractal_helpers.kube_errors import TransportError, from_answer, from_transport
 from fractal_helpers.merge_patch import merge_diff
@@ -153,6 +153,23 @@ class KubeClient:
             "patch", f"{PLURAL}/status", _name(body), request
         )
         return after
+
+    async def delete(self, body: Mapping[str, Any]) -> None:
+        """Delete the object of ``body``, not a namesake; the finalizer decides when it goes.
+
+        Raises ``Conflict`` for a namesake, ``Gone`` when there is none.
+        """
+        meta = body["metadata"]
+        request = self._custom.delete_namespaced_custom_object(
+            GROUP,
+            VERSION,
+            meta["namespace"],
+            PLURAL,
+            meta["name"],
+            body=V1DeleteOptions(preconditions=V1Preconditions(uid=meta["uid"])),
+            _request_timeout=_TIMEOUT,
+        )
+        await self._call("delete", PLURAL, f"{meta['namespace']}/{meta['name']}", request)
 
     async def post_event(self, body: Mapping[str, Any], event: KubeEvent) -> None:
         """Post ``event`` about ``body``; posting the same name_suffix again changes nothing."""

@@ -44,6 +44,10 @@ class Kube(Protocol):
         self, body: Mapping[str, Any], status: Mapping[str, Any]
     ) -> Mapping[str, Any]: ...
 
+    async def delete(self, body: Mapping[str, Any]) -> None:
+        """Ask for the object's deletion, if it is still the one of ``body`` (uid)."""
+        ...
+
     async def post_event(self, body: Mapping[str, Any], event: KubeEvent) -> None: ...
 
 
@@ -75,6 +79,10 @@ class Ecs(Protocol):
     async def stop_task(
         self, region: str, cluster: ClusterArn, arn: TaskArn, reason: str
     ) -> ObservedTask | None: ...
+
+    async def tag_task(self, region: str, arn: TaskArn, tags: Mapping[str, str]) -> None:
+        """Put tags on a task; returning means that ECS has confirmed them."""
+        ...
 
     async def list_tasks(
         self, region: str, cluster: str, *, started_by: str = "", stopped: bool = False

@@ -278,6 +278,21 @@ def test_a_list_reads_every_page(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     run(scenario)
 
 
+def test_only_the_object_that_was_meant_is_deleted(run: Run) -> None:
+    async def scenario(world: World) -> None:
+        body = await world.create("one")
+        namesake = {**body, "metadata": {**body["metadata"], "uid": str(uuid4())}}
+        with pytest.raises(Conflict):
+            await world.kube.delete(namesake)
+        assert await world.kube.get(world.key("one")) is not None
+        await world.kube.delete(body)
+        assert await world.kube.get(world.key("one")) is None
+        with pytest.raises(Gone):
+            await world.kube.delete(body)
+
+    run(scenario)
+
+
 def test_an_event_is_posted_once(run: Run) -> None:
     async def scenario(world: World) -> None:
         body = await world.create("one")

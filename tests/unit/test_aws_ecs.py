@@ -129,6 +129,16 @@ class TestRunTask:
         assert clock.slept == []
 
 
+class TestTagTask:
+    def test_the_tags_are_sent_in_order(self) -> None:
+        stubs = Stubs.active()
+        tags = [{"key": "a", "value": "1"}, {"key": "fractal.co/retained", "value": "true"}]
+        params = {"resourceArn": task_arn(1), "tags": tags}
+        stubs.ecs.add_response("tag_resource", {}, params)
+        client(stubs).tag_task(TaskArn(task_arn(1)), {"fractal.co/retained": "true", "a": "1"})
+        stubs.ecs.assert_no_pending_responses()
+
+
 class TestStopTask:
     ARN = TaskArn(task_arn(1))
 

@@ -107,6 +107,11 @@ class EcsClient:
             raise
         return _tasks([member(answer, "StopTask", "task")], "StopTask", sent_at)[0]
 
+    def tag_task(self, arn: TaskArn, tags: Mapping[str, str]) -> None:
+        """Put tags on a task; returns once ECS has confirmed them. Repeating it is harmless."""
+        pairs = [{"key": key, "value": tags[key]} for key in sorted(tags)]
+        self._api.call("TagResource", {"resourceArn": arn, "tags": pairs})
+
     def describe_tasks(self, cluster: str, arns: Sequence[TaskArn]) -> DescribeTasksResult:
         """Describe any number of tasks, 100 a call; none: no call.
 

@@ -114,6 +114,7 @@ QUOTAS: Mapping[str, Quota] = MappingProxyType(
         "clusters-read": Quota(50, 20),
         "definition-modify": Quota(20, 1),
         "definition-read": Quota(50, 20),
+        "tag-modify": Quota(20, 10),
         # EC2 developer guide, "Request throttling": non-mutating actions.
         "ec2-read": Quota(100, 20),
         # STS documents 600 a second; one call a process and region is all that is made.
@@ -132,6 +133,7 @@ _SHARES: Mapping[str, tuple[str, float]] = MappingProxyType(
         "DescribeClusters": ("clusters-read", 1.0),
         "RegisterTaskDefinition": ("definition-modify", 1.0),
         "DescribeTaskDefinition": ("definition-read", 1.0),
+        "TagResource": ("tag-modify", 1.0),
         "DescribeInstances": ("ec2-read", 1.0),
         "DescribeNetworkInterfaces": ("ec2-read", 1.0),
         "GetCallerIdentity": ("sts", 1.0),

@@ -120,6 +120,9 @@ class AwsEcs:
     ) -> ObservedTask | None:
         return await self._run(region, lambda client: client.stop_task(cluster, arn, reason))
 
+    async def tag_task(self, region: str, arn: TaskArn, tags: Mapping[str, str]) -> None:
+        await self._run(region, lambda client: client.tag_task(arn, tags))
+
     async def list_tasks(
         self, region: str, cluster: str, *, started_by: str = "", stopped: bool = False
     ) -> Sequence[TaskArn]:
