@@ -100,6 +100,8 @@ class NoLedger:
 async def run(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT; raises FractalError if it cannot start."""
     logs.configure(settings.log_format, settings.log_level)
+    stop = asyncio.Event()
+    _set_on_signals(stop)
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -114,7 +116,9 @@ async def run(settings: Settings) -> None:
         port = await probes.start(settings.metrics_host, settings.metrics_port)
         log.info("serving /metrics, /healthz and /readyz on port %d", port)
         runner = compose(settings, install, kube, clock, metrics, health)
-        await _run_with_watch(settings, runner)
+        runner.stop = stop
+        if not stop.is_set():
+            await _run_with_watch(settings, runner)
         await probes.stop()
     finally:
         await kube.close()
@@ -241,6 +245,11 @@ def _ledger(settings: Settings, install: str) -> Ledger:
     return ThreadedLedger(PostgresLedger(create_engine(url)), install)
 
 
+def _set_on_signals(stop: asyncio.Event) -> None:
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+
+
 async def _run_with_watch(settings: Settings, runner: Runner) -> None:
     """The runner beside kopf's watch; whichever ends first ends the other."""
     ready, stop_watch = asyncio.Event(), asyncio.Event()
@@ -259,8 +268,7 @@ async def _run_with_watch(settings: Settings, runner: Runner) -> None:
     readiness = asyncio.create_task(ready.wait())
     await asyncio.wait([readiness, watching], return_when=asyncio.FIRST_COMPLETED)
     readiness.cancel()
-    for name in (signal.SIGTERM, signal.SIGINT):  # after ready: kopf installs handlers of its own
-        asyncio.get_running_loop().add_signal_handler(name, runner.stop.set)
+    _set_on_signals(runner.stop)  # again: kopf has installed handlers of its own
     watching.add_done_callback(lambda _: runner.stop.set())
     try:
         await runner.run()
