@@ -240,11 +240,9 @@ class World:
         )
         return dict(made)
 
-    def patch(self, name: str, *, status: bool = False, **body: Any) -> Obj:
-        """A merge patch of the object, or of its status subresource."""
-        which = "_status" if status else ""
-        call = getattr(self.objects, f"patch_namespaced_custom_object{which}")
-        done: Obj = call(
+    def patch(self, name: str, **body: Any) -> Obj:
+        """A merge patch of the object: ``spec=`` or ``metadata=``."""
+        done: Any = self.objects.patch_namespaced_custom_object(
             GROUP,
             VERSION,
             self.namespace,
@@ -253,7 +251,7 @@ class World:
             body,
             _headers={"Content-Type": "application/merge-patch+json"},
         )
-        return done
+        return dict(done)
 
     def get(self, name: str) -> Obj | None:
         """The object, or None."""
