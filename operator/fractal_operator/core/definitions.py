@@ -13,7 +13,6 @@ from fractal_operator.core.plan import DefinitionView, Ensure, Resolve
 from fractal_operator.core.tokens import region_of
 
 FAMILY_AGE = timedelta(seconds=60)
-JUST_NOW = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def definition(
     if view.reference != reference:
         return ask
     age = state.now - view.at
-    if state.seen.requested and age > JUST_NOW:
+    if state.seen.requested not in ("", view.request):
         return ask
     if view.problem is not None:
         return ask if state.now >= retry_at(state, view) else view

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fractal_models.container import ConditionStatus, Phase, Role, Status, Termination
-from fractal_operator.core import failures, tokens
+from fractal_operator.core import failures, rest, tokens
 
 NORMAL, WARNING = "Normal", "Warning"
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One thing that happened to an object: an Event of ``type`` and a row of history."""
+    """One thing that happened to an object: an Event of ``type`` and a row of history.
+
+    ``at`` is when it happened as far as the status tells, None if it does not.
+    """
 
     type: str
     reason: str
@@ -25,50 +28,77 @@ class Transition:
     attempt: int
     task_arn: str
     key: str
+    at: datetime | None = None
 
 
 def transitions(uid: str, old: Status, new: Status) -> tuple[Transition, ...]:
     """What happened between two statuses of one object, in order."""
-    number = new.attempt.number if new.attempt else 0
     told = [*_ends(old, new), *_launches(old, new), *_tasks(old, new), *_conditions(old, new)]
-    return tuple(
-        Transition(kind, reason, message, at or number, arn, _key(uid, reason, at or number, mark))
-        for kind, reason, message, at, arn, mark in told
-    )
+    return tuple(_transition(uid, each) for each in told)
 
 
-_Told = tuple[str, str, str, int, str, str]
-"""type, reason, message, attempt (0: the present one), task ARN, what tells it from its like."""
+def retold(uid: str, status: Status) -> tuple[Transition, ...]:
+    """What a status still tells of its past, under the keys it was first told with.
+
+    For the history alone: what a process could not record before it died is recorded by the next.
+    """
+    attempt = status.attempt
+    launched = [_launch(status)] if attempt is not None and attempt.request_hash else []
+    before = Status(attempt=attempt)
+    told = [*launched, *_tasks(before, status), *_ends(before, status)]
+    told += _conditions(before, status)
+    return tuple(_transition(uid, each) for each in told)
 
 
-def _key(uid: str, *parts: object) -> str:
-    return tokens.digest("|".join(map(str, (uid, *parts))), 16)
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A transition before it has its key; ``mark`` tells it from its like of the same object."""
+
+    mark: tuple[object, ...]
+    type: str
+    reason: str
+    message: str
+    attempt: int
+    arn: str = ""
+    at: datetime | None = None
+
+
+def _transition(uid: str, told: _Told) -> Transition:
+    key = tokens.digest("|".join(map(str, (uid, *told.mark))), 16)
+    return Transition(told.type, told.reason, told.message, told.attempt, told.arn, key, told.at)
 
 
 def _launches(old: Status, new: Status) -> Iterator[_Told]:
     number = new.attempt.number if new.attempt else 0
     before = old.attempt.number if old.attempt else 0
-    if new.attempt and number > before and not new.tasks:
-        cluster = new.attempt.cluster_arn.rpartition("/")[2]
-        text = f"Launching attempt {number} of {_short(new.attempt.definition_arn)} in {cluster}"
-        yield NORMAL, "Launching", text, number, "", ""
+    if number > before and not new.tasks:
+        yield _launch(new)
+
+
+def _launch(status: Status) -> _Told:
+    attempt = status.attempt
+    assert attempt is not None
+    cluster = attempt.cluster_arn.rpartition("/")[2]
+    definition = _short(attempt.definition_arn)
+    text = f"Launching attempt {attempt.number} of {definition} in {cluster}"
+    mark = ("launch", attempt.number)
+    return _Told(mark, NORMAL, "Launching", text, attempt.number, at=attempt.first_issued_at)
 
 
 def _tasks(old: Status, new: Status) -> Iterator[_Told]:
     before = {task.arn: task for task in old.tasks}
     for task in new.tasks:
-        known = before.get(task.arn)
-        expected = old.attempt is not None and old.attempt.number == task.attempt
-        if known is None and expected:
-            text = f"ECS accepted attempt {task.attempt} as task {_short(task.arn)}"
-            yield NORMAL, "TaskLaunched", text, task.attempt, task.arn, task.arn
+        known, arn, number = before.get(task.arn), task.arn, task.attempt
+        if known is None and old.attempt is not None and old.attempt.number == number:
+            text = f"ECS accepted attempt {number} as task {_short(arn)}"
+            yield _Told(("task", arn), NORMAL, "TaskLaunched", text, number, arn, task.since)
         elif known is None:
-            text = f"Found task {_short(task.arn)} of attempt {task.attempt} in ECS and adopted it"
-            yield NORMAL, "TaskAdopted", text, task.attempt, task.arn, task.arn
+            text = f"Found task {_short(arn)} of attempt {number} in ECS and adopted it"
+            yield _Told(("task", arn), NORMAL, "TaskAdopted", text, number, arn, task.since)
         if task.role is Role.RETIRING and (known is None or known.role is not Role.RETIRING):
             kind = WARNING if task.reason == "StartTimeout" else NORMAL
-            text = f"Stopping task {_short(task.arn)} of attempt {task.attempt}: {task.reason}"
-            yield kind, "StoppingTask", text, task.attempt, task.arn, task.arn
+            text = f"Stopping task {_short(arn)} of attempt {number}: {task.reason}"
+            yield _Told(("retire", arn), kind, "StoppingTask", text, number, arn)
 
 
 def _ends(old: Status, new: Status) -> Iterator[_Told]:
@@ -80,47 +110,41 @@ def _ends(old: Status, new: Status) -> Iterator[_Told]:
 
 
 def _end(end: Termination, arn: str) -> _Told:
+    mark, at = ("end", end.attempt, end.stop_code), end.finished_at
     if end.stop_code in failures.OUR_STOPS:
         text = f"Attempt {end.attempt} ended: {end.stop_code}"
-        return NORMAL, "TaskStopped", text, end.attempt, arn, end.stop_code
-    words = failures.termination(end.stop_code, end.reason)
+        return _Told(mark, NORMAL, "TaskStopped", text, end.attempt, arn, at)
     exit_code = "" if end.exit_code is None else f", exit code {end.exit_code}"
     text = f"Attempt {end.attempt} ended ({end.stop_code}{exit_code}): {end.reason}"
-    if not arn:
-        return WARNING, "LaunchFailed", text, end.attempt, arn, end.stop_code
+    if end.stop_code in rest.RETRIED_ENDS:
+        return _Told(mark, WARNING, "LaunchFailed", text, end.attempt, arn, at)
+    words = failures.termination(end.stop_code, end.reason)
     kind = NORMAL if end.exit_code == 0 else WARNING
-    return kind, words.reason, f"{text}. {words.hint}", end.attempt, arn, end.stop_code
+    message = f"{text.rstrip('.')}. {words.hint}"
+    return _Told(mark, kind, words.reason, message, end.attempt, arn, at)
 
 
 def _conditions(old: Status, new: Status) -> Iterator[_Told]:
     before = {each.type: each for each in old.conditions}
     arn = next((task.arn for task in new.tasks if task.role is Role.CURRENT), "")
+    number = new.attempt.number if new.attempt else 0
     for each in new.conditions:
-        known = before.get(each.type)
-        same = known is not None and known.status == each.status
-        mark = _mark(each.last_transition_time)
-        if each.type == "Ready" and each.status is ConditionStatus.TRUE and not same:
+        known, at = before.get(each.type), each.last_transition_time
+        true = each.status is ConditionStatus.TRUE
+        turned = known is None or known.status is not each.status
+        other = turned or known is None or known.reason != each.reason
+        mark = (each.type, each.reason, number, at)
+        if each.type == "Ready" and true and turned:
             address = new.endpoint.ip if new.endpoint else ""
             text = f"The container is ready at {address}" if address else "The container is ready"
-            yield NORMAL, "Ready", text, 0, arn, mark
-        if (
-            each.type == "Ready"
-            and each.reason == "Unhealthy"
-            and not (known is not None and known.reason == each.reason)
-        ):
-            yield WARNING, "Unhealthy", each.message, 0, arn, mark
-        if (
-            each.type == "Stalled"
-            and each.status is ConditionStatus.TRUE
-            and not (same and known is not None and known.reason == each.reason)
-        ):
-            yield WARNING, each.reason, each.message, 0, arn, mark
+            yield _Told(mark, NORMAL, "Ready", text, number, arn, at)
+        if each.type == "Ready" and each.reason == "Unhealthy" and other:
+            yield _Told(mark, WARNING, "Unhealthy", each.message, number, arn, at)
+        if each.type == "Stalled" and true and other:
+            yield _Told(mark, WARNING, each.reason, each.message, number, arn, at)
     if new.phase in (Phase.SUSPENDED, Phase.SUCCEEDED) and old.phase is not new.phase:
-        yield NORMAL, new.phase.value, new.message, 0, "", f"{new.observed_generation}"
-
-
-def _mark(when: datetime | None) -> str:
-    return when.isoformat(timespec="seconds") if when else ""
+        seen = ("phase", new.phase, new.observed_generation)
+        yield _Told(seen, NORMAL, new.phase.value, new.message, number)
 
 
 def _short(arn: str) -> str:

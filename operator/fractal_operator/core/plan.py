@@ -81,12 +81,16 @@ class ClusterView:
 
 @dataclass(frozen=True, slots=True)
 class DefinitionView:
-    """The answer for one task definition reference: found, unknown to ECS (None), or a problem."""
+    """The answer for one task definition reference: found, unknown to ECS (None), or a problem.
+
+    ``request`` is the reconcile-requested-at that was unhandled when it was asked for.
+    """
 
     reference: str
     at: datetime
     result: TaskDefinition | None = None
     problem: Problem | None = None
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True)

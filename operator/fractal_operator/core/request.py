@@ -105,9 +105,7 @@ def network(spec: Spec, policy: Policy) -> dict[str, Any] | None:
         "awsvpcConfiguration": _given(
             subnets=sorted(subnets),
             securityGroups=sorted(chosen.security_groups or policy.security_groups),
-            assignPublicIp=str(
-                chosen.assign_public_ip or policy.assign_public_ip or "Disabled"
-            ).upper(),
+            assignPublicIp=str(chosen.assign_public_ip or policy.assign_public_ip).upper(),
         )
     }
 

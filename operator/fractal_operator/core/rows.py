@@ -10,6 +10,7 @@ from fractal_models.observed import ObservedTask
 from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Record
 from fractal_operator.core import failures
 from fractal_operator.core.events import Transition
+from fractal_operator.core.events import retold as transitions_retold
 from fractal_operator.core.merge import exit_code, number_of
 from fractal_operator.core.plan import Observation, Policy
 
@@ -157,7 +158,8 @@ def history(
     return tuple(
         HistoryRecord(
             key=each.key,
-            at=at + timedelta(microseconds=place),  # so that ordering by time keeps the order
+            # A little later each, so that ordering by time keeps the order.
+            at=at + timedelta(microseconds=place),
             uid=meta["uid"],
             namespace=meta["namespace"],
             name=meta["name"],
@@ -169,4 +171,17 @@ def history(
             message=each.message,
         )
         for place, each in enumerate(told)
+    )
+
+
+def retold(body: Mapping[str, Any], status: Status, at: datetime) -> tuple[HistoryRecord, ...]:
+    """The rows of history that a status still tells of; those that exist already stay as they are.
+
+    ``at`` is the time of transitions whose own time the status does not tell.
+    """
+    told = transitions_retold(body["metadata"]["uid"], status)
+    rows = history(body, Status(), status, told, at)
+    return tuple(
+        row if each.at is None else replace(row, at=each.at)
+        for row, each in zip(rows, told, strict=True)
     )

@@ -104,7 +104,7 @@ class Actor:
                     case Find():
                         await self._find(memory, action)
                     case Resolve() | Ensure():
-                        await self._define(memory, action)
+                        await self._define(seen, memory, action)
                     case _:
                         assert_never(action)
         except (Conflict, Gone):
@@ -295,7 +295,7 @@ class Actor:
             self._observer.tasks.observe(task)
         memory.lookup = Lookup(action.attempt, began, tuple(arns))
 
-    async def _define(self, memory: Memory, action: Resolve | Ensure) -> None:
+    async def _define(self, seen: Observation, memory: Memory, action: Resolve | Ensure) -> None:
         reference = (
             action.reference if isinstance(action, Resolve) else str(action.registration["family"])
         )
@@ -306,9 +306,10 @@ class Actor:
                 result = await self._ecs.ensure_definition(action.region, action.registration)
         except FractalError as error:
             now = self._clock.now()
-            memory.definition = DefinitionView(reference, now, problem=problem_of(error, now))
-            return
-        memory.definition = DefinitionView(reference, self._clock.now(), result)
+            view = DefinitionView(reference, now, problem=problem_of(error, now))
+        else:
+            view = DefinitionView(reference, self._clock.now(), result)
+        memory.definition = replace(view, request=seen.requested)
 
 
 def problem_of(error: FractalError, at: datetime) -> Problem:

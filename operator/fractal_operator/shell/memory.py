@@ -16,7 +16,8 @@ class Memory:
     """``bare_since``: when the object was first seen with our finalizer but without an attempt.
 
     ``finalized``: this process put that finalizer on and has seen no attempt since, so the object
-    is new and not one whose status was wiped.
+    is new and not one whose status was wiped. ``retold``: the history got what the status tells of
+    the time before this process.
     """
 
     finalized: bool = False
@@ -25,6 +26,7 @@ class Memory:
     lookup: Lookup | None = None
     definition: DefinitionView | None = None
     stops: dict[TaskArn, Stop] = field(default_factory=dict)
+    retold: bool = False
 
     def look(self, *, finalizer: bool, attempt: bool, now: datetime) -> datetime | None:
         """Note how the object looks now; returns ``bare_since``."""

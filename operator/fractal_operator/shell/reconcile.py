@@ -146,6 +146,10 @@ class Reconciler:
             cluster = self._observer.clusters.of(seen.target.region, seen.target.reference)
             self._observer.request_sweep(cluster, seen.uid)
         self._recorder.offer(rows.current(body, seen, self._policy, gone=False))
+        memory = self._memories.of(seen.uid)
+        if not memory.retold:
+            memory.retold = True
+            self._recorder.offer(rows.retold(body, seen.status, seen.now))
         waits = any(
             each.type == "Reconciling" and each.status == "True" for each in seen.status.conditions
         )
