@@ -172,7 +172,7 @@ def compose(verdict: Verdict) -> Status:
         ready_at=ready_at if situation.ready else None,
         will_stop_at=_will_stop_at(state, current),
         last_terminations=state.terminations,
-        last_handled_reconcile_at=(seen.requested or before.last_handled_reconcile_at)[:128],
+        last_handled_reconcile_at=seen.requested or before.last_handled_reconcile_at,
         message=situation.message,
     )
 
