@@ -96,7 +96,6 @@ class World:
     def alive(self) -> list[ObservedTask]:
         return [task for task in self.tasks.values() if task.live]
 
-    @property
     def phase(self) -> Phase | None:
         return Status.from_json(self.status).phase
 
@@ -199,13 +198,15 @@ class World:
                 return plan
         raise AssertionError(f"does not come to rest: {plan}")
 
-    def run(self, seconds: float = 600, *, until: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass in steps of 5 s, in which tasks move, are seen, and the operator acts."""
+    def run(
+        self, seconds: float, *, every: float = 5, until: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Let time pass in steps, in which tasks move, are seen, and the operator acts."""
         end = self.now + timedelta(seconds=seconds)
         while self.now < end and not until():
             self.sweep()
             self.rest()
-            self.now += timedelta(seconds=5)
+            self.now += timedelta(seconds=every)
             self.progress()
 
     def _act(self, action: Action) -> None:

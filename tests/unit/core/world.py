@@ -139,7 +139,7 @@ def definition(
 
 
 def observation(spec: Mapping[str, Any] = SPEC, **changes: Any) -> Observation:
-    """An object with our finalizer and nothing else, whose first launch nothing stands in the way of."""
+    """An object with our finalizer and nothing else; nothing stands in the way of a launch."""
     parsed: Spec | None = None
     errors: tuple[str, ...] = ()
     try:
