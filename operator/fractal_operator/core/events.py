@@ -133,7 +133,8 @@ def _conditions(old: Status, new: Status) -> Iterator[_Told]:
         true = each.status is ConditionStatus.TRUE
         turned = known is None or known.status is not each.status
         other = turned or known is None or known.reason != each.reason
-        mark = (each.type, each.reason, number, at)
+        # In whole seconds, as the status keeps it: retold, it must be the same.
+        mark = (each.type, each.reason, number, at.isoformat(timespec="seconds") if at else "")
         if each.type == "Ready" and true and turned:
             address = new.endpoint.ip if new.endpoint else ""
             text = f"The container is ready at {address}" if address else "The container is ready"
