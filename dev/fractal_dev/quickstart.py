@@ -4,13 +4,13 @@ import fcntl
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from fractal_dev import demo, landscape
+from fractal_dev import demo, interrupts, landscape
 from fractal_dev.show import Show
 from fractal_dev.stack import Stack
 from fractal_models.errors import FractalError
@@ -46,13 +46,13 @@ def run_demo(
 ) -> bool:
     """Play the demo in a temporary directory and show it. Returns whether every promise held.
 
-    Nothing of it is left: no process, no file. Raises FractalError if it cannot even begin.
+    No process and no file of it is left. Raises FractalError if it cannot even begin.
     """
     manifests, show = read_manifests(examples), Show()
     show.step("starting stand-ins for the Kubernetes API and ECS, and PostgreSQL …")
     with (
-        tempfile.TemporaryDirectory(prefix="fractal-demo-") as directory,
-        make_stack(Path(directory), manifests, database_url) as stack,
+        _scratch() as directory,
+        make_stack(directory, manifests, database_url) as stack,
     ):
         show.step(f"Kubernetes API (stand-in) {stack.kubectl.url}, ECS (stand-in) {stack.ecs_url}")
         where = "the one of FRACTAL_DATABASE_URL" if database_url else "a real one, embedded"
@@ -114,6 +114,15 @@ def _what_to_type(stack: Stack, examples: Path) -> list[str]:
         "",
         "Ctrl-C ends it all. Kubernetes and ECS forget everything then; PostgreSQL does not.",
     ]
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with ExitStack() as parts:
+        with interrupts.deferred():  # else a directory could be made that nobody removes
+            folder = tempfile.TemporaryDirectory(prefix="fractal-demo-")
+            directory = Path(parts.enter_context(folder))
+        yield directory
 
 
 @contextmanager

@@ -49,7 +49,10 @@ class Stack:
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         try:
-            self._start()
+            with interrupts.deferred():
+                self._start()
+            migrate.upgrade(self.database_url)
+            self.kubectl.install_crd()
         except BaseException:
             self._stop()
             raise
@@ -76,11 +79,8 @@ class Stack:
         self.kubectl = Kubectl(self._parts.enter_context(_kube(self.kubeconfig)))
         self._start_ecs()
         if not self.database_url:
-            with interrupts.deferred():
-                postgres = self._parts.enter_context(Postgres(self.directory / "postgres"))
+            postgres = self._parts.enter_context(Postgres(self.directory / "postgres"))
             self.database_url = postgres.url()
-        migrate.upgrade(self.database_url)
-        self.kubectl.install_crd()
         self.operator = OperatorProcess(self._settings(), self.log)
         self._parts.callback(self.operator.stop)
 
