@@ -245,8 +245,11 @@ def _adopt(state: State, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> St
     for number, task in ours.values():
         if task.live and task.arn not in listed:
             entries.append(_entry(number, task))
-    entries.sort(key=lambda each: _precedence(each, shown=each.arn in ours), reverse=True)
-    kept = entries[:1] + [_superseded(e) for e in entries[1:] if e.attempt != entries[0].attempt]
+    if not entries:
+        return state
+    head = max(entries, key=lambda each: _precedence(each, shown=each.arn in ours))
+    rest = sorted(entries, key=lambda each: each.attempt, reverse=True)
+    kept = [head, *(_superseded(each) for each in rest if each.attempt != head.attempt)]
     shown = {entry.arn for entry in kept[:2]}
     surplus = {entry.arn: state.task(entry.arn) for entry in entries if entry.arn not in shown}
     return replace(
