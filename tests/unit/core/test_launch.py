@@ -248,7 +248,11 @@ def test_no_definition_no_launch(
 ) -> None:
     seen = observation(definition=view)
     if pending:
-        fields = {"definition_arn": "", "first_issued_at": ago(5), "last_issued_at": ago(5)}
+        fields: dict[str, Any] = {
+            "definition_arn": "",
+            "first_issued_at": ago(5),
+            "last_issued_at": ago(5),
+        }
         seen = observation(definition=view, status=Status(attempt=attempt(**fields)))
     seen, plan = settled(seen)
     assert plan.actions == ()
