@@ -13,6 +13,7 @@ attempt resolves without a task to see stands in draining.py.
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from fractal_models.container import Attempt, Spec
 from fractal_operator.core import backoff, definitions, draining, failures, gates, phases, tokens
@@ -72,6 +73,8 @@ def _unplaced(state: State, attempt: Attempt, known: Launch) -> Verdict | State:
             code, shown = "LaunchRejected", phases.refused(words.reason, words.message(text))
         case Nature.UNKNOWN:
             code, shown = "LaunchFailed", phases.retrying(words.reason, words.message(text))
+        case _:
+            assert_never(nature)
     return _settle(state, attempt, code, text, shown)
 
 

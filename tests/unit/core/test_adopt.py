@@ -233,7 +233,8 @@ def test_the_next_number_is_above_all_that_was_seen() -> None:
 
 def newer(**changes: Any) -> Any:
     status = Status(attempt=attempt(2, spec_hash=""), tasks=(entry(1),))
-    return observation(**{"status": status, "tasks": (task(1),)} | changes)
+    fields: dict[str, Any] = {"status": status, "tasks": (task(1),)}
+    return observation(**fields | changes)
 
 
 def test_a_running_task_is_kept_while_a_newer_attempt_is_looked_for() -> None:
@@ -429,7 +430,7 @@ def test_a_long_missing_task_is_looked_up_now_and_then(lookup: Any, looks: bool)
 def test_of_two_missing_tasks_one_is_looked_up_at_a_time() -> None:
     status = Status(attempt=attempt(2), tasks=(entry(2), retiring(1)))
     absent: dict[TaskArn, Missing] = {arn("1"): LOST, arn("2"): LOST}
-    seen, plan = settled(gone(status=status, missing=absent, lookup=Lookup(2, NOW, (arn("2"),))))
+    _, plan = settled(gone(status=status, missing=absent, lookup=Lookup(2, NOW, (arn("2"),))))
     assert plan.actions == ()
 
 

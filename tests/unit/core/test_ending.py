@@ -93,7 +93,7 @@ def test_a_task_that_was_not_seen_is_not_forgotten() -> None:
 )
 def test_stopping_is_asked_for_until_ecs_means_it(last: Any, desired: str, stops: bool) -> None:
     moving = task(desired_status=desired)
-    seen, plan = settled(deleting(tasks=(moving,), stops={arn(): last} if last else {}))
+    _, plan = settled(deleting(tasks=(moving,), stops={arn(): last} if last else {}))
     assert plan.actions == ((stop(),) if stops else ())
 
 
@@ -112,7 +112,7 @@ def test_nothing_launched_nothing_waited_for() -> None:
     ],
 )
 def test_a_bare_object_is_swept_for_before_it_goes(target: Any, goes: bool) -> None:
-    seen, plan = settled(observation(deleting_since=NOW, bare_since=ago(10), target=target))
+    _, plan = settled(observation(deleting_since=NOW, bare_since=ago(10), target=target))
     assert (plan == GONE) is goes
     assert plan.wants_sweep is not goes
 
