@@ -166,6 +166,9 @@ class PlacementStatus(StatusModel):
     capacity_provider: Annotated[
         Reference, Field(description="capacity provider, or launch type, that ECS used.")
     ] = ""
+    reason: Annotated[
+        Text, Field(description="why not an earlier rung, at most 1024 characters.")
+    ] = ""
 
 
 class EndpointPort(StatusModel):

@@ -4,12 +4,14 @@ Reached only while nothing of the object is alive and no attempt is unresolved.
 """
 
 from dataclasses import replace
+from datetime import timedelta
 
 from fractal_models.container import Attempt, Spec
 from fractal_operator.core import definitions, gates, phases, rest, tokens
 from fractal_operator.core.definitions import Wanted
 from fractal_operator.core.merge import State
-from fractal_operator.core.plan import DefinitionView
+from fractal_operator.core.phases import Situation
+from fractal_operator.core.plan import DefinitionView, DeleteObject
 from fractal_operator.core.verdict import Verdict
 
 
@@ -18,8 +20,8 @@ def begin(state: State, spec: Spec) -> Verdict:
     changed = state.attempt is not None and spec_changed(state, state.attempt.spec_hash)
     final = rest.finished(state, spec) if not changed else None
     if final is not None:
-        return Verdict(state, final)
-    due = rest.relaunch_at(state) if not changed else state.now
+        return _over(state, spec, final)
+    due = rest.relaunch_at(state, spec) if not changed else state.now
     if due > state.now and not state.seen.requested:
         return Verdict(state, rest.resting(state), again_at=due)
     target = state.seen.target
@@ -45,6 +47,17 @@ def begin(state: State, spec: Spec) -> Verdict:
     return _intent(state, spec, want, target.info.arn, changed=changed)
 
 
+def _over(state: State, spec: Spec, final: Situation) -> Verdict:
+    """Nothing more to run: the object itself goes after ttlSecondsAfterFinished."""
+    end, ttl = state.last_end, spec.timeouts.ttl_seconds_after_finished
+    if ttl is None or end is None or end.finished_at is None:
+        return Verdict(state, final)
+    due = end.finished_at + timedelta(seconds=ttl)
+    if due > state.now:
+        return Verdict(state, final, again_at=due)
+    return Verdict(state, final, calls=(DeleteObject(),))
+
+
 def spec_changed(state: State, recorded: str) -> bool:
     """Whether the replacing fields differ from the ones that the hash ``recorded`` is of.
 
@@ -63,7 +76,7 @@ def _intent(state: State, spec: Spec, want: Wanted, cluster_arn: str, *, changed
         cluster_arn=cluster_arn,
         definition_arn=want.definition.arn,
         container_name=want.container,
-        rung=0,
+        rung=rest.rung(state, spec),
         spec_hash=want.spec_hash,
         first_issued_at=state.now,
         last_issued_at=state.now,

@@ -38,6 +38,7 @@ from fractal_operator.core import (
     conditions,
     draining,
     ending,
+    failures,
     launch,
     merge,
     phases,
@@ -243,7 +244,13 @@ def _placement(state: State, current: Task | None) -> PlacementStatus | None:
     return PlacementStatus(
         rung=state.attempt.rung,
         capacity_provider=used or (before.capacity_provider if before else ""),
+        reason=_why(state) if state.attempt.rung else "",
     )
+
+
+def _why(state: State) -> str:
+    ends = (each for each in state.terminations if each.stop_code in failures.CAPACITY_STOPS)
+    return next((f"attempt {end.attempt}: {end.reason}" for end in ends), "")
 
 
 def _will_stop_at(state: State, current: Task | None) -> datetime | None:

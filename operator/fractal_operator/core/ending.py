@@ -7,12 +7,12 @@ attempt whose outcome is unknown is drained first (launch.py): what appears is s
 from dataclasses import replace
 from datetime import timedelta
 
-from fractal_models.container import Role, Task
+from fractal_models.container import DeletionPolicy, Role, Task
 from fractal_models.observed import ObservedTask
 from fractal_operator.core import draining, losses, phases, tokens
 from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
-from fractal_operator.core.plan import ABANDON, Action, RemoveFinalizer, StopTask
+from fractal_operator.core.plan import ABANDON, RETAINED, Action, RemoveFinalizer, StopTask, TagTask
 from fractal_operator.core.verdict import Verdict
 
 STOP_AGAIN = timedelta(seconds=30)
@@ -25,6 +25,7 @@ WHY = {
     "Replaced": "replaced after an edit of the FractalContainer",
     "Superseded": "superseded by a newer task of the same FractalContainer",
     "StartTimeout": "did not start within spec.timeouts",
+    "RungTimeout": "found no capacity within waitSeconds of its rung of spec.placement",
     "Expired": "reached spec.timeouts.lifetimeSeconds",
     "Finished": "surplus task of a FractalContainer",
 }
@@ -105,11 +106,42 @@ def delete(state: State) -> Verdict:
     if state.attempt is None and seen.bare_since is not None and not _swept(state):
         text = "Looking at the cluster's tasks once: the status does not say what was launched."
         verdict: Verdict | None = Verdict(state, phases.deleting(text), wants_sweep=True)
+    elif _retains(state):
+        verdict = _retain(state)
     else:
         verdict = wind_down(state, "Deleted", phases.deleting("Stopping the ECS task."))
     if verdict is None:
         return released
     return _or_stuck(verdict)
+
+
+def _retains(state: State) -> bool:
+    """Whether the object's task shall live on; read from the raw spec, which may be unreadable."""
+    return bool(state.seen.spec_json.get("deletionPolicy") == DeletionPolicy.RETAIN)
+
+
+def _retain(state: State) -> Verdict | None:
+    """Keep the current task beyond its object, marked as such; stop every other (rule 13)."""
+    situation = phases.deleting("Keeping the ECS task: spec.deletionPolicy is Retain.")
+    attempt, current = state.unresolved, state.current
+    if attempt is not None and current is None and not draining.drained(state, attempt):
+        return replace(draining.drain(state, attempt, situation), calls=stop_calls(state))
+    if len(state.entries) > (current is not None) or state.surplus:
+        again_at = state.now + STOP_AGAIN
+        reads, calls = lookups(state), stop_calls(state)
+        return Verdict(state, situation, reads=reads, calls=calls, again_at=again_at)
+    task = state.task(current.arn) if current is not None else None
+    if current is None:
+        return None
+    if task is None:
+        return Verdict(state, situation, reads=lookups(state), again_at=state.now + STOP_AGAIN)
+    done = state.seen.retained.get(task.arn)
+    if done is not None and done.problem is None:
+        return None
+    if done is not None and state.now - done.at < STOP_AGAIN:
+        return Verdict(state, situation, again_at=done.at + STOP_AGAIN)
+    tag = TagTask(tokens.region_of(task.arn), task.arn, {RETAINED: "true"})
+    return Verdict(state, situation, calls=(tag,))
 
 
 def _swept(state: State) -> bool:
@@ -131,7 +163,8 @@ def _or_stuck(verdict: Verdict) -> Verdict:
     if seen.now < limit:
         again = min(verdict.again_at or limit, limit)
         return replace(verdict, again_at=again)
-    problems = [stop.problem.message for stop in seen.stops.values() if stop.problem]
+    calls = (*seen.stops.values(), *seen.retained.values())
+    problems = [call.problem.message for call in calls if call.problem]
     views = [view for view in (seen.home, seen.target) if view is not None]
     problems += [view.problem.message for view in views if view.problem]
     if seen.lookup is not None and seen.lookup.problem is not None:

@@ -116,7 +116,7 @@ def _end(end: Termination, arn: str) -> _Told:
         return _Told(mark, NORMAL, "TaskStopped", text, end.attempt, arn, at)
     exit_code = "" if end.exit_code is None else f", exit code {end.exit_code}"
     text = f"Attempt {end.attempt} ended ({end.stop_code}{exit_code}): {end.reason}"
-    if end.stop_code in rest.RETRIED_ENDS:
+    if end.stop_code in rest.UNLAUNCHED and not arn:
         return _Told(mark, WARNING, "LaunchFailed", text, end.attempt, arn, at)
     words = failures.termination(end.stop_code, end.reason)
     kind = NORMAL if end.exit_code == 0 else WARNING

@@ -203,6 +203,12 @@ _STOP_CODES: dict[str, Explanation] = {
         "InfrastructureHealth", "The host was unhealthy; the task is launched again."
     ),
     "Lost": Explanation("TaskLost", "ECS no longer knows the task; its end was not seen."),
+    "CapacityUnavailable": Explanation(
+        "CapacityUnavailable", "It is tried again; add capacity if this persists."
+    ),
+    "RungTimeout": Explanation(
+        "CapacityUnavailable", "No capacity within waitSeconds of its rung of spec.placement."
+    ),
     "StartTimeout": Explanation(
         "StartTimeout", "The task did not start in time; see spec.timeouts and the task's events."
     ),
@@ -241,6 +247,16 @@ def stopped_text(task: ObservedTask) -> str:
     return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
 
+def stop_code(task: ObservedTask) -> str:
+    """ECS's stopCode, but for tasks that never got any capacity (Fargate says so in the reason)."""
+    if task.stop_code == "TaskFailedToStart" and _NO_CAPACITY.search(stopped_text(task)):
+        return "CapacityUnavailable"
+    return task.stop_code or "StopReasonUnknown"
+
+
+_NO_CAPACITY = re.compile(r"capacity is unavailable|insufficient capacity", re.IGNORECASE)
+
+
 def termination(stop_code: str, text: str) -> Explanation:
     """Words for how a task or an attempt ended; known texts say more than the stop code."""
     if stop_code not in ("Lost", "SpotInterruption", "UserInitiated", *OUR_STOPS):
@@ -255,11 +271,14 @@ def termination(stop_code: str, text: str) -> Explanation:
 OUR_STOPS = frozenset({"Deleted", "Suspended", "Replaced", "Superseded", "Expired", "Finished"})
 """Stop codes of ends that the operator itself brought about, on purpose; they count for nothing."""
 
+CAPACITY_STOPS = frozenset({"CapacityUnavailable", "RungTimeout"})
+"""Ends for want of capacity: the next rung of spec.placement follows."""
+
 UNCOUNTED_STOPS = OUR_STOPS | {
     "SpotInterruption",
     "TerminationNotice",
     "InfrastructureHealth",
-    "CapacityUnavailable",
+    *CAPACITY_STOPS,
     "LaunchFailed",
     "LaunchRejected",
     "Unresolved",

@@ -160,7 +160,7 @@ def _stopped(state: State, entry: Task, task: ObservedTask) -> State:
     retiring = entry.role is Role.RETIRING and entry.reason
     record = Termination(
         attempt=entry.attempt,
-        stop_code=entry.reason if retiring else task.stop_code or "StopReasonUnknown",
+        stop_code=entry.reason if retiring else failures.stop_code(task),
         reason=failures.stopped_text(task),
         exit_code=exit_code(task, state.attempt.container_name if state.attempt else ""),
         finished_at=task.stopped_at or task.observed_at,

@@ -22,6 +22,7 @@ from fractal_models.observed import (
 FINALIZER = "fractal.co/ecs-task"
 RECONCILE_REQUESTED = "fractal.co/reconcile-requested-at"
 ABANDON = "fractal.co/abandon"
+RETAINED = "fractal.co/retained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """This process's last StopTask of one task, and why it failed if it did."""
+    """This process's last StopTask (or TagResource) of one task, and why it failed if it did."""
 
     at: datetime
     problem: Problem | None = None
@@ -162,6 +163,7 @@ class Observation:
     lookup: Lookup | None = None
     launch: Launch | None = None
     stops: Mapping[TaskArn, Stop] = field(default_factory=dict)
+    retained: Mapping[TaskArn, Stop] = field(default_factory=dict)
     bare_since: datetime | None = None
     breaker: Problem | None = None
 
@@ -236,7 +238,32 @@ class StopTask:
     reason: str
 
 
-Action = Resolve | Ensure | Find | AddFinalizer | RemoveFinalizer | WriteStatus | RunTask | StopTask
+@dataclass(frozen=True, slots=True)
+class TagTask:
+    """Call TagResource, for a task that is kept beyond its object (deletionPolicy Retain)."""
+
+    region: str
+    arn: TaskArn
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteObject:
+    """Write: delete the object itself (ttlSecondsAfterFinished)."""
+
+
+Action = (
+    Resolve
+    | Ensure
+    | Find
+    | AddFinalizer
+    | RemoveFinalizer
+    | DeleteObject
+    | WriteStatus
+    | RunTask
+    | StopTask
+    | TagTask
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from fractal_operator.core.phases import Situation
 
 REJECTED_RETRY = timedelta(minutes=10)
 CAPACITY_FIRST_SECONDS = 15.0
-RETRIED_ENDS = ("CapacityUnavailable", "LaunchFailed", "LaunchRejected", "Unresolved")
-"""Ends of attempts that never had a task: retried whatever the restart policy says."""
+UNLAUNCHED = frozenset({"CapacityUnavailable", "LaunchFailed", "LaunchRejected", "Unresolved"})
+RETRIED_ENDS = UNLAUNCHED | failures.CAPACITY_STOPS
+"""Ends before anything ran: retried whatever the restart policy says."""
 
 
 def finished(state: State, spec: Spec) -> Situation | None:
@@ -52,8 +53,23 @@ def _told(words: failures.Explanation, end: Termination) -> str:
     return words.message(f"{end.reason or end.stop_code}{exit_code}")
 
 
-def relaunch_at(state: State) -> datetime:
-    """When the next attempt may begin: at once after our own stops, else after a growing pause."""
+def rung(state: State, spec: Spec) -> int:
+    """The rung of spec.placement for the next attempt: the next one after a want of capacity.
+
+    After the last rung, and after any other end, it is the first.
+    """
+    end = state.last_end
+    if end is None or state.attempt is None or end.stop_code not in failures.CAPACITY_STOPS:
+        return 0
+    following = state.attempt.rung + 1
+    return following if following < len(spec.placement) else 0
+
+
+def relaunch_at(state: State, spec: Spec) -> datetime:
+    """When the next attempt may begin: at once after our own stops and on the next rung.
+
+    Otherwise after a pause that grows with the failures, or with the rounds on the ladder.
+    """
     end = state.last_end
     if end is None or state.attempt is None or end.stop_code in failures.OUR_STOPS:
         return state.now
@@ -61,10 +77,12 @@ def relaunch_at(state: State) -> datetime:
     number = state.attempt.number
     if end.stop_code == "LaunchRejected":
         return since + REJECTED_RETRY
-    if end.stop_code == "CapacityUnavailable":
+    if end.stop_code in failures.CAPACITY_STOPS:
+        if rung(state, spec) > 0:
+            return state.now
         row = 0
         for each in state.terminations:
-            if each.stop_code != "CapacityUnavailable":
+            if each.stop_code not in failures.CAPACITY_STOPS:
                 break
             row += 1
         return since + backoff.delay(row, state.seen.uid, number, first=CAPACITY_FIRST_SECONDS)
@@ -79,7 +97,10 @@ def resting(state: State) -> Situation:
     if end.stop_code == "LaunchRejected":
         words = failures.refusal(end.reason)
         return phases.refused(words.reason, words.message(end.reason))
-    if end.stop_code in ("CapacityUnavailable", "LaunchFailed"):
+    if end.stop_code == "RungTimeout":
+        words = failures.termination(end.stop_code, end.reason)
+        return phases.retrying(words.reason, words.hint)
+    if end.stop_code in UNLAUNCHED - {"Unresolved"}:
         _, words, _ = failures.unplaced([LaunchFailure(end.reason)])
         return phases.retrying(words.reason, words.message(end.reason))
     if end.stop_code in failures.OUR_STOPS:

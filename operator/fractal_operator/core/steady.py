@@ -36,7 +36,7 @@ def keep(state: State, spec: Spec, current: Task) -> Verdict:
     if begin.spec_changed(state, _spec_hash(state, current)):
         return replacing(ending.retire(state, current, "Replaced"))
     task = state.task(current.arn)
-    deadline = _deadline(spec, current, task)
+    deadline = _deadline(state, spec, current, task)
     if deadline is not None and task is not None and deadline[0] <= task.observed_at:
         return replacing(ending.retire(state, current, deadline[1]))
     verdict = _shown(state, spec, current)
@@ -86,7 +86,9 @@ def replacing(state: State) -> Verdict:
     )
 
 
-def _deadline(spec: Spec, current: Task, task: ObservedTask | None) -> tuple[datetime, str] | None:
+def _deadline(
+    state: State, spec: Spec, current: Task, task: ObservedTask | None
+) -> tuple[datetime, str] | None:
     """When this task has to have got further, and the stop code if it has not."""
     since, limits = current.since, spec.timeouts
     if task is None or since is None:
@@ -96,7 +98,11 @@ def _deadline(spec: Spec, current: Task, task: ObservedTask | None) -> tuple[dat
             started = current.started_at or since
             return started + timedelta(seconds=limits.lifetime_seconds), "Expired"
         case "PROVISIONING" if task.last_status == "PROVISIONING":
-            return since + timedelta(seconds=limits.provisioning_seconds), "StartTimeout"
+            limit = since + timedelta(seconds=limits.provisioning_seconds)
+            wait = _rung_wait(state, spec)
+            if wait is not None and wait < limit:
+                return wait, "RungTimeout"
+            return limit, "StartTimeout"
         case "PROVISIONING":
             # Provisioned within a minute, which is not told apart: never too early, then.
             late = since + merge.LONG_PROVISIONING
@@ -105,6 +111,15 @@ def _deadline(spec: Spec, current: Task, task: ObservedTask | None) -> tuple[dat
             return since + timedelta(seconds=limits.start_seconds), "StartTimeout"
         case _:
             return None
+
+
+def _rung_wait(state: State, spec: Spec) -> datetime | None:
+    """When the time on the attempt's rung of spec.placement is over, if it has a limit."""
+    attempt = state.attempt
+    if attempt is None or attempt.first_issued_at is None or attempt.rung >= len(spec.placement):
+        return None
+    seconds = spec.placement[attempt.rung].wait_seconds
+    return attempt.first_issued_at + timedelta(seconds=seconds) if seconds else None
 
 
 def _running(state: State, spec: Spec, current: Task) -> Verdict:

@@ -27,6 +27,7 @@ from fractal_operator.core.plan import (
     AddFinalizer,
     ClusterView,
     DefinitionView,
+    DeleteObject,
     Ensure,
     Find,
     Launch,
@@ -40,6 +41,7 @@ from fractal_operator.core.plan import (
     RunTask,
     Stop,
     StopTask,
+    TagTask,
     WriteStatus,
 )
 from fractal_operator.metrics import Metrics
@@ -101,6 +103,11 @@ class Actor:
                         await self._run_task(seen, memory, action)
                     case StopTask():
                         await self._stop_task(memory, action)
+                    case TagTask():
+                        await self._tag_task(memory, action)
+                    case DeleteObject():
+                        await self._kube.delete(body)
+                        return await self._reread(key, seen.uid)
                     case Find():
                         await self._find(memory, action)
                     case Resolve() | Ensure():
@@ -273,6 +280,16 @@ class Actor:
         memory.stops[action.arn] = Stop(now)
         self._metrics.stops.labels("task").inc()
         self._observed(action.arn, task, now)
+
+    async def _tag_task(self, memory: Memory, action: TagTask) -> None:
+        now = self._clock.now()
+        try:
+            await self._ecs.tag_task(action.region, action.arn, action.tags)
+        except FractalError as error:
+            memory.retained[action.arn] = Stop(now, problem_of(error, now))
+            log.warning("tagging %s failed: %s", action.arn, error)
+        else:
+            memory.retained[action.arn] = Stop(now)
 
     def _observed(self, arn: TaskArn, task: ObservedTask | None, now: datetime) -> None:
         if task is not None:

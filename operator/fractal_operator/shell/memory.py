@@ -26,6 +26,7 @@ class Memory:
     lookup: Lookup | None = None
     definition: DefinitionView | None = None
     stops: dict[TaskArn, Stop] = field(default_factory=dict)
+    retained: dict[TaskArn, Stop] = field(default_factory=dict)
     retold: bool = False
 
     def look(self, *, finalizer: bool, attempt: bool, now: datetime) -> datetime | None:

@@ -118,6 +118,7 @@ class Reconciler:
             lookup=memory.lookup,
             launch=memory.launch,
             stops=memory.stops,
+            retained=memory.retained,
             bare_since=memory.look(
                 finalizer=FINALIZER in finalizers, attempt=status.attempt is not None, now=now
             ),
