@@ -1,6 +1,6 @@
 """The command line for a laptop: ``fractal-dev demo | up | kube | ecs | postgres``.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted before the end.
 """
 
 import os
@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -51,7 +51,8 @@ def up(examples: Examples = Path("examples")) -> None:
     with _one_line_errors():
         from fractal_dev.quickstart import run_up
 
-        run_up(examples, os.environ.get("FRACTAL_DATABASE_URL"))
+        with suppress(KeyboardInterrupt):
+            run_up(examples, os.environ.get("FRACTAL_DATABASE_URL"))
 
 
 @app.command(context_settings=_PASSED_ON)
@@ -72,7 +73,7 @@ def postgres(directory: Path = Path(".fractal-dev/postgres")) -> None:
     with _one_line_errors():
         from fractal_dev.postgres import Postgres
 
-        with Postgres(directory) as server:
+        with suppress(KeyboardInterrupt), Postgres(directory) as server:
             typer.echo(server.url())
             while True:
                 time.sleep(3600)

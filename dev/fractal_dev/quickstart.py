@@ -41,8 +41,6 @@ def run_demo(
     examples: Path,
     database_url: str | None,
     make_stack: MakeStack = Stack,
-    *,
-    patience: float = demo.PATIENCE,
 ) -> bool:
     """Play the demo in a temporary directory and show it. Returns whether every promise held.
 
@@ -57,7 +55,7 @@ def run_demo(
         show.step(f"Kubernetes API (stand-in) {stack.kubectl.url}, ECS (stand-in) {stack.ecs_url}")
         where = "the one of FRACTAL_DATABASE_URL" if database_url else "a real one, embedded"
         show.step(f"PostgreSQL: {where}; migrated; the CRD is installed")
-        held = demo.play(stack, show, patience)
+        held = demo.play(stack, show)
     return held
 
 
@@ -72,11 +70,14 @@ def run_up(examples: Path, database_url: str | None) -> None:
     with _locked(WORK), Stack(WORK, manifests, database_url) as stack:
         stack.start_operator()
         deadline = time.monotonic() + _START_SECONDS
-        while not stack.operator.ready() and time.monotonic() < deadline:
+        while not stack.operator.ready():
             _check(stack)
+            if time.monotonic() > deadline:
+                raise FractalError(f"the operator is not ready after {_START_SECONDS:.0f} s")
             time.sleep(_POLL)
         show.step("everything runs. In another terminal:")
-        show.lines(_what_to_type(stack, examples))
+        psql = '"$FRACTAL_DATABASE_URL"' if database_url else f"'{_libpq(stack.database_url)}'"
+        show.lines(_what_to_type(stack, examples, psql))
         while True:
             _check(stack)
             time.sleep(_POLL)
@@ -89,8 +90,11 @@ def _check(stack: Stack) -> None:
         raise FractalError(f"the operator ended with exit code {code}; its log ends with\n{tail}")
 
 
-def _what_to_type(stack: Stack, examples: Path) -> list[str]:
-    psql = stack.database_url.replace("postgresql+psycopg2:", "postgresql:")
+def _libpq(url: str) -> str:
+    return url.replace("postgresql+psycopg2:", "postgresql:")
+
+
+def _what_to_type(stack: Stack, examples: Path, psql: str) -> list[str]:
     hold = '{"operation": "RunTask", "phase": "after"}'
     return [
         "",
@@ -109,7 +113,7 @@ def _what_to_type(stack: Stack, examples: Path) -> list[str]:
         f"{landscape.REGION} AWS_ENDPOINT_URL={stack.ecs_url}",
         f"  aws ecs list-tasks --cluster {landscape.CLUSTER}",
         "",
-        f"  psql '{psql}'      # tables: logs.container_history, hardware.user_containers",
+        f"  psql {psql}      # tables: logs.container_history, hardware.user_containers",
         f"  tail -f {stack.log}",
         "",
         "Ctrl-C ends it all. Kubernetes and ECS forget everything then; PostgreSQL does not.",

@@ -35,10 +35,10 @@ class Show:
         """Tell what has just happened."""
         self._print(f"{self.elapsed():6.1f} s  {text}")
 
-    def lines(self, lines: Iterable[str], style: str = "") -> None:
+    def lines(self, lines: Iterable[str]) -> None:
         """Show lines as they are."""
         for line in lines:
-            self._print(line, style)
+            self._print(line)
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show a table as kubectl would, in from the margin; lines that are too long are cut."""

@@ -18,6 +18,8 @@ class EcsControl:
     def __init__(self, url: str, timeout: float = 10.0) -> None:
         self._url = url.rstrip("/")
         self._timeout = timeout
+        # Proxies of the environment are for the world outside, not for the loopback interface.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ensure_cluster(self, name: str, region: str, instances: int = 0) -> str:
         """Create the cluster unless it is there; returns its ARN."""
@@ -166,7 +168,7 @@ class EcsControl:
 
     def _send(self, request: urllib.request.Request) -> Any:
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout) as reply:  # noqa: S310
+            with self._opener.open(request, timeout=self._timeout) as reply:
                 return json.load(reply)
         except urllib.error.HTTPError as error:
             with error:
