@@ -72,7 +72,9 @@ def test_an_event_is_one_json_object(lines: Lines) -> None:
 def test_fields_of_plain_logging_and_of_kopf_arrive(lines: Lines) -> None:
     logging.getLogger("a").warning("of %s", "extra", extra={"fields": {"uid": "u", "ts": 1}})
     reference = {"namespace": "team", "name": "web", "uid": "u", "kind": "FractalContainer"}
-    logging.getLogger("kopf.objects").warning("of kopf", extra={"k8s_ref": reference, "settings": 1})
+    logging.getLogger("kopf.objects").warning(
+        "of kopf", extra={"k8s_ref": reference, "settings": 1}
+    )
 
     plain, kopf = lines()
     assert (plain["message"], plain["uid"], plain["ts_"]) == ("of extra", "u", 1)
