@@ -49,7 +49,7 @@ class Estate:
             task.attachment["details"] += [
                 {"name": "networkInterfaceId", "value": task.interface.id},
                 {"name": "macAddress", "value": task.interface.mac_address},
-                {"name": "privateDnsName", "value": task.interface.private_dns_name},
+                {"name": "privateDnsName", "value": getattr(task.interface, "private_dns_name", "")},
                 {"name": "privateIPv4Address", "value": task.interface.private_ip_address},
             ]
 
