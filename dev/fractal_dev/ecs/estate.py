@@ -46,10 +46,11 @@ class Estate:
         task.attachment["status"] = status
         if task.interface is None:
             task.interface = self._account.create_interface(task.region, _vpc(task))
+            dns = getattr(task.interface, "private_dns_name", "")  # absent without DNS names
             task.attachment["details"] += [
                 {"name": "networkInterfaceId", "value": task.interface.id},
                 {"name": "macAddress", "value": task.interface.mac_address},
-                {"name": "privateDnsName", "value": getattr(task.interface, "private_dns_name", "")},
+                {"name": "privateDnsName", "value": dns},
                 {"name": "privateIPv4Address", "value": task.interface.private_ip_address},
             ]
 
