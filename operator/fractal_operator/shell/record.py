@@ -109,8 +109,9 @@ class Recorder:
         for _, row in rows:
             if isinstance(row, AppStateRecord) and row.deleted:
                 self._written.pop(row.task_id, None)  # gone for good: nothing to compare with
-        for _ in events:
-            self._history.popleft()
+        for event in events:
+            if self._history and self._history[0] is event:  # else it made room meanwhile
+                self._history.popleft()
         if gap and self._dropped is gap[0]:
             self._dropped = None
         for each in refused:

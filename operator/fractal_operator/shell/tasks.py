@@ -46,6 +46,8 @@ class Tasks:
         for arn in known - claimed:
             if self._claims.get(arn) == uid:
                 del self._claims[arn]
+                if self._lost(arn):  # given up: the last sight of it must not be adopted again
+                    self._seen.pop(arn, None)
                 self._missing.pop(arn, None)
             if arn not in self._seen:
                 known.discard(arn)
@@ -116,6 +118,10 @@ class Tasks:
         """A list shows these tasks: they are not missing."""
         for arn in arns:
             self._missing.pop(arn, None)
+
+    def _lost(self, arn: TaskArn) -> bool:
+        absent = self._missing.get(arn)
+        return absent is not None and absent.last - absent.first >= LOST_AFTER
 
     def _owner_of(self, arn: TaskArn) -> str | None:
         task = self._seen.get(arn)
