@@ -1,0 +1,168 @@
+"""One operator process on the fakes: the shell put together, and the loops of run.py in a line."""
+
+from prometheus_client import CollectorRegistry
+from tests.unit.shell.fake_ecs import REGION, EcsWorld, FakeEcs
+from tests.unit.shell.fakes import FakeClock, FakeKube, FakeLedger, KubeWorld, Wire
+
+from fractal_models.container import Status
+from fractal_models.errors import FractalError
+from fractal_models.kube import ObjectKey
+from fractal_models.records import Refused
+from fractal_operator.core.plan import Policy
+from fractal_operator.metrics import Metrics
+from fractal_operator.shell.act import Actor
+from fractal_operator.shell.clusters import Cluster, Clusters
+from fractal_operator.shell.memory import Memories
+from fractal_operator.shell.objects import Body, Objects, key_of, uid_of
+from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.reconcile import Reconciler, Rest
+from fractal_operator.shell.record import Recorder
+from fractal_operator.shell.tasks import Tasks
+from fractal_operator.shell.workqueue import WorkQueue
+
+INSTALL = "ins"
+POLICY = Policy(install=INSTALL, region=REGION, cluster="main")
+KEY = ObjectKey("default", "one")
+
+
+class World:
+    """Everything that outlives a process."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.kube = KubeWorld(self.clock)
+        self.ecs = EcsWorld(self.clock)
+        self.ledger_wire = Wire()
+        self.ledger = FakeLedger(self.ledger_wire)
+
+    def status(self, key: ObjectKey = KEY) -> Status:
+        return Status.from_json(self.kube.objects[key].get("status"))
+
+
+class Process:
+    """An operator that has just started; it dies with the test, or by a Crash of its wire."""
+
+    def __init__(
+        self,
+        world: World,
+        wire: Wire | None = None,
+        *,
+        policy: Policy = POLICY,
+        confirmed_losses: frozenset[str] = frozenset(),
+    ) -> None:
+        self.world, self.wire, self.clock = world, wire or Wire(), world.clock
+        self.kube = FakeKube(world.kube, self.wire)
+        self.ecs = FakeEcs(world.ecs, self.wire)
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self.objects, self.memories, self.clusters = Objects(), Memories(), Clusters()
+        self.queue: WorkQueue[ObjectKey] = WorkQueue(self.clock.monotonic)
+        self.refused: list[Refused] = []
+        self.woken: list[str] = []
+        self.duplicates: list[None] = []
+        self.recorder = Recorder(world.ledger, self.clock, refused=self.refused.append)
+        self.tasks = Tasks(INSTALL, self.wake, lambda: self.duplicates.append(None))
+        self.observer = Observer(
+            ecs=self.ecs,
+            clock=self.clock,
+            tasks=self.tasks,
+            clusters=self.clusters,
+            wake=self.wake,
+            touch=self.recorder.touch,
+            sweep_seconds=30.0,
+            confirmed_losses=confirmed_losses,
+        )
+        self.actor = Actor(
+            kube=self.kube,
+            ecs=self.ecs,
+            clock=self.clock,
+            objects=self.objects,
+            memories=self.memories,
+            observer=self.observer,
+            recorder=self.recorder,
+            policy=policy,
+            metrics=self.metrics,
+        )
+        self.reconciler = Reconciler(
+            clock=self.clock,
+            objects=self.objects,
+            memories=self.memories,
+            observer=self.observer,
+            recorder=self.recorder,
+            actor=self.actor,
+            policy=policy,
+        )
+        self._told = 0
+
+    def wake(self, uid: str) -> None:
+        self.woken.append(uid)
+        key = self.objects.key(uid)
+        if key is not None:
+            self.queue.add(key)
+
+    def main(self) -> Cluster:
+        """The cluster that objects which name none are in."""
+        return self.clusters.of(REGION, "main")
+
+    def value(self, metric: str, **labels: str) -> float | None:
+        """What Prometheus would see."""
+        return self.registry.get_sample_value(metric, labels)
+
+    async def start(self) -> None:
+        """The first list: what is there, before any event."""
+        self._told = len(self.world.kube.changes)
+        for body in await self.kube.list():
+            self.objects.seen(body)
+            self.queue.add(key_of(body))
+
+    async def settle(self) -> None:
+        """Events, sweeps, the ring and reconciles, until nothing is to be done at this time."""
+        for _ in range(60):
+            self._hear()
+            for cluster in self.clusters.all():
+                if self.observer.due(cluster):
+                    await self.observer.sweep(cluster)
+                else:
+                    await self.observer.ring(cluster)
+            key = self.queue.take()
+            if key is None:
+                return
+            while key is not None:
+                await self._reconcile(key)
+                key = self.queue.take()
+        raise AssertionError("does not come to rest")
+
+    def _hear(self) -> None:
+        for kind, body in self.world.kube.changes[self._told :]:
+            known = self.objects.get(key_of(body))
+            if kind == "DELETED":
+                gone = self.objects.gone(key_of(body), uid_of(body))
+                if gone is not None:
+                    self.actor.vanished(gone)
+            elif self.objects.get(self.objects.seen(body)) is not known and not _echo(known, body):
+                self.queue.add(key_of(body))
+        self._told = len(self.world.kube.changes)
+
+    async def _reconcile(self, key: ObjectKey) -> None:
+        try:
+            rest = await self.reconciler.reconcile(key)
+        except FractalError:
+            self.queue.retry(key)
+        else:
+            self.queue.forget(key)
+            self._again(key, rest)
+        self.queue.done(key)
+
+    def _again(self, key: ObjectKey, rest: Rest) -> None:
+        if rest.after is not None:
+            self.queue.add_after(key, rest.after)
+
+    def pause(self) -> float:
+        """How long until there may be something to do, at most 10 seconds (a tick of the rest)."""
+        due = self.queue.next_deadline()
+        return 10.0 if due is None else min(10.0, max(0.05, due - self.clock.monotonic()))
+
+
+def _echo(known: Body | None, body: Body) -> bool:
+    same = "resourceVersion"
+    return known is not None and known["metadata"][same] == body["metadata"][same]

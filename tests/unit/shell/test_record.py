@@ -1,0 +1,314 @@
+"""The recorder: what Postgres is told, with the database there, slow, and away."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from tests.unit.shell.fakes import START, FakeClock, FakeLedger, Wire, name_of, run, run_to_call
+
+from fractal_models.errors import OutcomeUnknown, Unavailable
+from fractal_models.observed import TaskArn
+from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Record, Refused
+from fractal_operator.shell.record import BATCH, Recorder
+
+APP = AppStateRecord(
+    task_id="uid-1",
+    install="ins",
+    namespace="default",
+    name="one",
+    user_id=None,
+    state="PENDING",
+    ip="",
+    port=-1,
+    generation=1,
+    resource_version="1",
+    observed_at=START,
+    deleted=False,
+)
+TASK = ContainerRecord(
+    container_id="task-1",
+    uid="uid-1",
+    namespace="default",
+    name="one",
+    attempt=1,
+    user_id=None,
+    cluster="main",
+    location="us-east-1",
+    ip="",
+    state="CREATING",
+    port_32262=-1,
+    port_32263=-1,
+    port_32273=-1,
+    dpi=None,
+    task_definition="web",
+    task_version=1,
+    version=1,
+    generation=1,
+    observed_at=START,
+    created_at=START,
+    started_at=None,
+    stopped_at=None,
+    stop_code="",
+    stopped_reason="",
+    exit_code=None,
+)
+
+
+def told(number: int) -> HistoryRecord:
+    return HistoryRecord(
+        key=f"key-{number}",
+        at=START + timedelta(seconds=number),
+        uid="uid-1",
+        namespace="default",
+        name="one",
+        attempt=1,
+        container_id="",
+        phase_from="",
+        phase_to="",
+        reason="Ready",
+        message="",
+    )
+
+
+class Bench:
+    """A recorder in front of a ledger, and everything that was refused."""
+
+    def __init__(self, history_bound: int = 5000) -> None:
+        self.wire = Wire()
+        self.clock = FakeClock()
+        self.ledger = FakeLedger(self.wire)
+        self.refused: list[Refused] = []
+        self.recorder = Recorder(
+            self.ledger, self.clock, refused=self.refused.append, history_bound=history_bound
+        )
+
+    def flush(self) -> bool:
+        return run(self.recorder.flush())
+
+    def flush_when_allowed(self) -> bool:
+        """Flush once a minute has passed, more than any back-off."""
+        self.clock.advance(60)
+        return self.flush()
+
+    def sent(self) -> list[list[str]]:
+        return [[name_of(record) for record in batch] for (batch,) in self.wire.of("write")]
+
+    def told(self) -> list[str]:
+        return list(self.ledger.history)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_one_row_for_each_row_of_a_table_and_the_newest_wins(bench: Bench) -> None:
+    for state in ("PENDING", "SPINNING_UP_NEW", "READY"):
+        bench.recorder.offer([replace(APP, state=state), replace(TASK, state=state)])
+    assert bench.recorder.depth() == 2
+    assert bench.flush()
+    assert bench.sent() == [["uid-1", "task-1"]]
+    assert bench.ledger.apps["uid-1"].state == bench.ledger.containers["task-1"].state == "READY"
+    assert bench.recorder.depth() == 0
+
+
+def test_nothing_new_costs_nothing(bench: Bench) -> None:
+    assert bench.flush()
+    assert bench.wire.calls == []
+    bench.recorder.offer([APP, TASK])
+    bench.flush()
+    later = START + timedelta(minutes=1)
+    bench.recorder.offer([replace(APP, observed_at=later, resource_version="9")])
+    bench.recorder.offer([replace(TASK, observed_at=later, version=2)])
+    assert bench.recorder.depth() == 0
+    bench.recorder.offer([replace(APP, state="READY", observed_at=later)])
+    assert bench.recorder.depth() == 1
+
+
+def test_a_change_back_before_the_write_is_written(bench: Bench) -> None:
+    bench.recorder.offer([APP])
+    bench.flush()
+    bench.recorder.offer([replace(APP, state="READY")])
+    bench.recorder.offer([replace(APP, observed_at=START + timedelta(seconds=1))])
+    bench.flush()
+    assert bench.ledger.apps["uid-1"].state == "PENDING"
+    assert bench.ledger.apps["uid-1"].observed_at == START + timedelta(seconds=1)
+
+
+def test_a_dead_database_loses_nothing_and_keeps_the_order(bench: Bench) -> None:
+    bench.ledger.down = True
+    for number in range(5):
+        bench.recorder.offer([replace(APP, generation=number), told(number)])
+        assert not bench.flush_when_allowed()
+    assert bench.recorder.failures == 5
+    assert bench.recorder.depth() == 6
+    bench.ledger.down = False
+    assert bench.flush_when_allowed()
+    assert bench.told() == [f"key-{number}" for number in range(5)]
+    assert bench.ledger.apps["uid-1"].generation == 4
+    assert (bench.recorder.depth(), bench.recorder.failures) == (0, 0)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_write_whose_answer_is_lost_is_repeated(bench: Bench, after: bool) -> None:
+    bench.wire.fail("write", OutcomeUnknown("the connection broke"), after=after)
+    bench.recorder.offer([APP, told(1), told(2)])
+    assert not bench.flush()
+    assert bench.flush_when_allowed()
+    assert bench.sent() == [["uid-1", "key-1", "key-2"]] * 2
+    assert bench.told() == ["key-1", "key-2"]
+
+
+def test_attempts_on_a_dead_database_become_rare_and_never_cease(bench: Bench) -> None:
+    bench.ledger.down = True
+    bench.recorder.offer([APP])
+    times = []
+    for _ in range(1200):
+        before = len(bench.wire.calls)
+        bench.flush()
+        if len(bench.wire.calls) > before:
+            times.append(bench.clock.monotonic())
+        bench.clock.advance(0.5)
+    pauses = [late - early for early, late in pairwise(times)]
+    assert pauses[0] <= 1.5
+    assert all(15 <= pause <= 30.5 for pause in pauses[8:])
+    assert len(times) <= 50
+
+
+def test_lag_tells_how_long_the_oldest_record_waits(bench: Bench) -> None:
+    assert bench.recorder.lag() == 0
+    bench.ledger.down = True
+    bench.recorder.offer([APP])
+    bench.clock.advance(60)
+    bench.recorder.offer([TASK])
+    assert bench.recorder.lag() == 60
+    assert not bench.flush()
+    bench.ledger.down = False
+    bench.flush_when_allowed()
+    assert bench.recorder.lag() == 0
+
+
+def test_a_newer_row_that_comes_while_one_is_written_is_written_too(bench: Bench) -> None:
+    bench.wire.suspends = True
+    bench.recorder.offer([APP, told(1)])
+    writing = bench.recorder.flush()
+    assert run_to_call(writing, 1)
+    bench.recorder.offer([replace(APP, state="READY"), told(2)])
+    assert run(writing)
+    assert bench.sent() == [["uid-1", "key-1"], ["uid-1", "key-2"]]
+    assert bench.ledger.apps["uid-1"].state == "READY"
+
+
+def test_the_same_row_offered_while_it_is_written_is_not_written_twice(bench: Bench) -> None:
+    bench.wire.suspends = True
+    bench.recorder.offer([APP])
+    writing = bench.recorder.flush()
+    assert run_to_call(writing, 1)
+    bench.recorder.offer([replace(APP, observed_at=START + timedelta(seconds=5))])
+    assert run(writing)
+    assert bench.sent() == [["uid-1"]]
+
+
+def test_large_amounts_go_in_bounded_batches(bench: Bench) -> None:
+    bench.recorder.offer(replace(APP, task_id=f"uid-{n}") for n in range(2 * BATCH + 1))
+    bench.recorder.offer(told(n) for n in range(2 * BATCH + 1))
+    assert bench.flush()
+    assert [len(batch) for batch in bench.sent()] == [2 * BATCH, 2 * BATCH, 2]
+    assert len(bench.ledger.apps) == 2 * BATCH + 1
+    assert bench.told() == [f"key-{n}" for n in range(2 * BATCH + 1)]
+
+
+def test_history_beyond_its_bound_leaves_one_row_that_marks_the_gap() -> None:
+    bench = Bench(history_bound=3)
+    bench.ledger.down = True
+    bench.recorder.offer(told(number) for number in range(5))
+    bench.flush()
+    bench.ledger.down = False
+    assert bench.flush_when_allowed()
+    assert bench.told() == ["gap-key-1", "key-2", "key-3", "key-4"]
+    gap = bench.ledger.history["gap-key-1"]
+    assert isinstance(gap, HistoryRecord)
+    assert (gap.reason, gap.at) == ("HistoryGap", told(1).at)
+    bench.recorder.offer([told(9)])
+    bench.flush()
+    assert bench.told()[4:] == ["key-9"], "one outage, one gap"
+
+
+def test_history_that_overflows_while_it_is_written_loses_only_what_the_gap_tells() -> None:
+    bench = Bench(history_bound=3)
+    bench.wire.suspends = True
+    bench.recorder.offer(told(number) for number in range(3))
+    writing = bench.recorder.flush()
+    assert run_to_call(writing, 1)
+    bench.recorder.offer([told(3), told(4)])  # 0 and 1 make room, while they are being written
+    assert run(writing)
+    kept = [key for key in bench.told() if not key.startswith("gap-")]
+    assert kept == [f"key-{number}" for number in range(5)]
+
+
+def test_what_postgres_refuses_is_reported_once_and_holds_up_nothing(bench: Bench) -> None:
+    bench.ledger.poison = {"task-1"}
+    bench.recorder.offer([APP, TASK, told(1)])
+    assert bench.flush()
+    assert [name_of(each.record) for each in bench.refused] == ["task-1"]
+    assert list(bench.ledger.apps) == ["uid-1"]
+    assert bench.told() == ["key-1"]
+    bench.recorder.offer([TASK])
+    assert bench.recorder.depth() == 0, "the same row again would be refused again"
+
+
+def test_touches_are_written_by_time_of_sight_and_kept_on_failure(bench: Bench) -> None:
+    one, two = TaskArn("one"), TaskArn("two")
+    later = START + timedelta(seconds=30)
+    bench.recorder.touch([one, two], START)
+    bench.recorder.touch([two], later)
+    bench.wire.fail("touch", Unavailable("down"), nth=2)
+    assert not bench.flush()
+    bench.recorder.touch([one], later + timedelta(seconds=30))
+    assert bench.flush_when_allowed()
+    assert bench.ledger.touched == {one: later + timedelta(seconds=30), two: later}
+    calls = len(bench.wire.calls)
+    assert bench.flush()
+    assert len(bench.wire.calls) == calls, "nothing is left to be told"
+
+
+def test_rows_go_before_touches(bench: Bench) -> None:
+    bench.recorder.touch([TaskArn("task-1")], START)
+    bench.recorder.offer([TASK])
+    bench.flush()
+    assert [call.method for call in bench.wire.calls] == ["write", "touch"]
+
+
+def test_the_last_row_of_an_object_is_forgotten_with_it(bench: Bench) -> None:
+    gone = replace(APP, state="CANCELLED", deleted=True)
+    bench.recorder.offer([gone])
+    bench.flush()
+    bench.recorder.offer([gone])
+    bench.flush()
+    assert bench.sent() == [["uid-1"], ["uid-1"]], "nothing is kept of it to compare with"
+
+
+def test_an_audit_closes_only_the_rows_whose_objects_are_missing(bench: Bench) -> None:
+    rows: list[Record] = [replace(APP, task_id=uid) for uid in ("there", "gone", "gone-too")]
+    bench.recorder.offer([*rows, replace(APP, task_id="closed", deleted=True)])
+    bench.flush()
+    asked: list[str] = []
+
+    async def existing() -> Collection[str]:
+        asked.append(bench.wire.calls[-1].method)
+        return {"there", "made-meanwhile"}
+
+    assert run(bench.recorder.audit(existing)) == 2
+    assert asked == ["live_uids"], "objects are asked for after the rows"
+    assert bench.ledger.closed == ["gone", "gone-too"]
+    assert run(bench.recorder.audit(existing)) == 0
+    assert bench.wire.counts()["close_missing"] == 1
+
+
+def test_an_audit_without_rows_asks_for_no_objects(bench: Bench) -> None:
+    async def existing() -> Collection[str]:
+        raise AssertionError
+
+    assert run(bench.recorder.audit(existing)) == 0
