@@ -238,13 +238,16 @@ def _group(status: str) -> int:
 def _adopt(state: State, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> State:
     """Take in live tasks that the status does not list; at most one Current, two entries in all.
 
+    Only the newest may become Current: of the listed ones that ECS shows, too, even if they retire.
     A task that is only claimed never displaces one that ECS shows.
     """
     listed = {entry.arn for entry in state.entries}
+    newest = max((each.attempt for each in state.entries if each.arn in ours), default=0)
     entries = list(state.entries)
     for number, task in ours.values():
         if task.live and task.arn not in listed:
-            entries.append(_entry(number, task))
+            entry = _entry(number, task)
+            entries.append(entry if number > newest else _superseded(entry))
     if not entries:
         return state
     head = max(entries, key=lambda each: _precedence(each, shown=each.arn in ours))
