@@ -114,7 +114,8 @@ def test_a_claim_not_seen_yet_is_kept_as_it_is() -> None:
         ((entry(1),), (1, 2), [(2, "Current"), (1, "Retiring")], []),
         ((retiring(1),), (1, 2), [(2, "Current"), (1, "Retiring")], []),
         ((retiring(1), entry(2)), (1, 2), [(2, "Current"), (1, "Retiring")], []),
-        ((retiring(2),), (2, 1), [(1, "Current"), (2, "Retiring")], []),
+        ((retiring(2),), (2, 1), [(2, "Retiring"), (1, "Retiring")], []),
+        ((retiring(3), retiring(2)), (3, 2, 1), [(3, "Retiring"), (2, "Retiring")], [1]),
         # A claim never displaces a task that is seen.
         ((entry(9),), (1,), [(1, "Current"), (9, "Retiring")], []),
         ((entry(1, arn=arn("none")),), (1,), [(1, "Current")], []),
