@@ -14,6 +14,9 @@ from pathlib import Path
 
 from kubernetes import client, config
 
+from fractal_models.crd import crd, render_yaml, strip_cel
+from fractal_models.kube import GROUP, PLURAL, VERSION
+
 GIVEN = os.environ.get("E2E_KUBECONFIG", "")
 DEADLINE = 60.0
 """Seconds that anything may take here before the test fails."""
@@ -90,3 +93,12 @@ def retried(api: Api, *arguments: str, stdin: str = "") -> subprocess.CompletedP
         if done.returncode == 0 or time.monotonic() > end:
             return done
         time.sleep(0.1)
+
+
+def install_crd(api: Api) -> None:
+    """Install the CRD of this checkout and wait until it is served."""
+    manifest = render_yaml(crd() if api.cel else strip_cel(crd()))
+    applied = retried(api, "apply", "-f", "-", stdin=manifest)
+    assert applied.returncode == 0, applied.stderr
+    served = retried(api, "get", f"{PLURAL}.{VERSION}.{GROUP}", "--all-namespaces")
+    assert served.returncode == 0, served.stderr

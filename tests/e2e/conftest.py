@@ -1,10 +1,9 @@
-"""The servers of a worker, a world for each test, and the account that a run has to give.
+"""The servers of a worker, and a world for each test.
 
 The Kubernetes API is the one that E2E_KUBECONFIG names, or the stand-in; ECS and PostgreSQL are
 always the stand-in and the embedded one.
 """
 
-import fcntl
 import json
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from uuid import uuid4
 import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
-from tests.e2e.api import GIVEN, Api, describe, retried, served, standin
+from tests.e2e.api import GIVEN, Api, describe, install_crd, served, standin
 from tests.e2e.proxy import Proxy, proxy
 from tests.e2e.stack import World
 
@@ -23,8 +22,9 @@ from fractal_dev.ecs.client import EcsControl
 from fractal_dev.postgres import Postgres
 from fractal_helpers import migrate
 from fractal_helpers.sql import create_engine
-from fractal_models.crd import crd, render_yaml, strip_cel
 from fractal_models.kube import GROUP, PLURAL, VERSION
+
+collect_ignore = ["test_demo.py"] if GIVEN else []  # the demo brings an API server of its own
 
 ECS = [sys.executable, "-m", "fractal_dev.ecs", "--start-seconds", "0.6", "--stop-seconds", "0.3"]
 
@@ -38,15 +38,6 @@ def bare_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     else:
         with standin(tmp_path_factory.mktemp("standin")) as kubeconfig:
             yield describe(kubeconfig, home)
-
-
-def install_crd(api: Api) -> None:
-    """Install the CRD of this checkout and wait until it is served."""
-    manifest = render_yaml(crd() if api.cel else strip_cel(crd()))
-    applied = retried(api, "apply", "-f", "-", stdin=manifest)
-    assert applied.returncode == 0, applied.stderr
-    served = retried(api, "get", f"{PLURAL}.{VERSION}.{GROUP}", "--all-namespaces")
-    assert served.returncode == 0, served.stderr
 
 
 @pytest.fixture(scope="session")
@@ -66,16 +57,6 @@ def namespace(api: Api) -> Iterator[str]:
     assert made.returncode == 0, made.stderr
     yield name
     api.kubectl("delete", "namespace", name, "--wait=false")
-
-
-@pytest.fixture(autouse=True)
-def crd_lock(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Workers share a real server: a test marked ``alone`` has the CRD to itself."""
-    path = Path(tempfile.gettempdir()) / "fractal-e2e.lock"
-    with path.open("w") as file:
-        alone = request.node.get_closest_marker("alone") is not None
-        fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -99,9 +99,10 @@ class Proxy:
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
         headers |= self._to.api_key and {"Authorization": self._to.api_key["authorization"]}
         url = URL(self._to.host + request.raw_path, encoded=True)
+        body = await request.read() or None  # of an empty one aiohttp would tell a content type
         assert self._session is not None
         async with self._session.request(
-            request.method, url, data=await request.read(), headers=headers, allow_redirects=False
+            request.method, url, data=body, headers=headers, allow_redirects=False
         ) as answer:
             noted.code = answer.status
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP}

@@ -5,11 +5,10 @@ import subprocess
 import time
 
 import pytest
-from tests.e2e.api import DEADLINE
-from tests.e2e.conftest import install_crd
+from tests.e2e.api import DEADLINE, install_crd
 from tests.e2e.stack import OPERATOR, World, until
 
-from fractal_models.kube import GROUP, PLURAL
+from fractal_models.kube import GROUP, PLURAL, VERSION
 
 SHUTDOWN = 15.0
 """Seconds: half of Kubernetes' default grace period."""
@@ -150,9 +149,18 @@ def test_logs_are_json_and_hold_no_secret(world: World) -> None:
     assert world.database_url not in operator.log()
 
 
+def release_all(world: World) -> None:
+    """Take the finalizers of what other tests have left: the CRD goes only after its objects."""
+    for item in world.objects.list_cluster_custom_object(GROUP, VERSION, PLURAL)["items"]:  # type: ignore[index]
+        meta = item["metadata"]
+        patch = ("patch", "fc", meta["name"], "-n", meta["namespace"], "--type=merge", "-p")
+        world.api.kubectl(*patch, '{"metadata":{"finalizers":null}}')
+
+
 @pytest.mark.alone
 def test_started_before_the_crd_exists_it_waits_and_then_works(world: World) -> None:
     name = f"{PLURAL}.{GROUP}"
+    release_all(world)
     deleted = world.api.kubectl("delete", "crd", name, "--timeout=60s")
     assert deleted.returncode == 0, deleted.stderr
     try:

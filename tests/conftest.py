@@ -1,0 +1,71 @@
+"""What a run on a real API server (E2E_KUBECONFIG) accounts for: which, how many, no skips."""
+
+import fcntl
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+GIVEN = os.environ.get("E2E_KUBECONFIG", "")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: takes the CustomResourceDefinition away for a while")
+    if GIVEN and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Account())
+
+
+class Account:
+    """Counts tests where their results arrive; fails the run if none ran or any was skipped."""
+
+    def __init__(self) -> None:
+        self.ran = 0
+        self.skipped: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.ran += report.when == "call" and not report.skipped
+        if report.skipped:
+            self.skipped.append(report.nodeid)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.skipped or not self.ran:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        say = terminalreporter.write_line
+        say(f"{_server()}: {self.ran} tests run, {len(self.skipped)} skipped")
+        for nodeid in self.skipped:
+            say(f"skipped, which fails a run on a real server: {nodeid}", red=True)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """A module that skips itself fails the run, too."""
+    if GIVEN and report.skipped:
+        report.outcome = "failed"
+
+
+def _server() -> str:
+    command = [os.environ.get("KUBECTL") or "kubectl", "--kubeconfig", GIVEN]
+    asked = [*command, "get", "--raw", "/version"]
+    told = json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)
+    return f"Kubernetes API server {told['gitVersion']} of {GIVEN}"
+
+
+@pytest.fixture(autouse=True)
+def crd_lock(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Workers share a real server, and with it the CRD, which a test marked ``alone`` takes away.
+
+    A stand-in belongs to one worker, whose tests run one after the other.
+    """
+    if not GIVEN:
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / "fractal-e2e.lock").open("w") as file:
+        alone = request.node.get_closest_marker("alone") is not None
+        fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
