@@ -97,7 +97,7 @@ def main_container(spec: Spec, definition: TaskDefinition) -> str | None:
 
 def network(spec: Spec, policy: Policy) -> dict[str, Any] | None:
     """RunTask's networkConfiguration, from the spec or else settings; None: no subnets."""
-    chosen = spec.network or Network(subnets=(), security_groups=(), assign_public_ip=None)
+    chosen = spec.network or Network()
     subnets = chosen.subnets or policy.subnets
     if not subnets:
         return None
@@ -185,5 +185,6 @@ def _network_of(spec: Spec, policy: Policy, definition: TaskDefinition) -> dict[
         configuration = network(spec, policy)
     else:
         # Not allowed here; sent only if asked for, so that ECS's refusal reaches the user.
-        configuration = network(spec, policy) if spec.network else None
+        asked = spec.network is not None and spec.network != Network()
+        configuration = network(spec, policy) if asked else None
     return {"networkConfiguration": configuration} if configuration else {}
