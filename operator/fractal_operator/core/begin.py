@@ -52,7 +52,7 @@ def _over(state: State, spec: Spec, final: Situation) -> Verdict:
     end, ttl = state.last_end, spec.timeouts.ttl_seconds_after_finished
     if ttl is None or end is None or end.finished_at is None:
         return Verdict(state, final)
-    due = end.finished_at + timedelta(seconds=ttl)
+    due = min(end.finished_at, state.now) + timedelta(seconds=ttl)
     if due > state.now:
         return Verdict(state, final, again_at=due)
     return Verdict(state, final, calls=(DeleteObject(),))

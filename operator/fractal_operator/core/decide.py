@@ -150,8 +150,8 @@ def compose(verdict: Verdict) -> Status:
     state, situation = verdict.state, verdict.situation
     seen = state.seen
     before = seen.status
-    endpoint = _endpoint(state) if situation.ready else None
     current = state.current
+    endpoint = _endpoint(state, current) if situation.ready and current is not None else None
     was_ready = any(
         each.type == "Ready" and each.status is ConditionStatus.TRUE for each in before.conditions
     )
@@ -197,10 +197,7 @@ def _synced(verdict: Verdict) -> Condition:
     return next(said, conditions.NOT_OBSERVED)  # no look yet is no news
 
 
-def _endpoint(state: State) -> Endpoint | None:
-    current = state.current
-    if current is None:
-        return None
+def _endpoint(state: State, current: Task) -> Endpoint | None:
     task, address = state.task(current.arn), state.seen.addresses.get(TaskArn(current.arn))
     if task is None or address is None:
         return state.seen.status.endpoint

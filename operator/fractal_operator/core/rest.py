@@ -1,6 +1,7 @@
 """Between two attempts: is there to be another, when, and what is shown meanwhile."""
 
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from fractal_models.container import RestartPolicy, Spec, Termination
 from fractal_models.observed import LaunchFailure
@@ -46,6 +47,8 @@ def _restarts(policy: RestartPolicy, end: Termination) -> bool:
             return end.exit_code != 0
         case RestartPolicy.NEVER:
             return False
+        case _:
+            assert_never(policy)
 
 
 def _told(words: failures.Explanation, end: Termination) -> str:
