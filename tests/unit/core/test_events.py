@@ -1,5 +1,6 @@
 """Transitions: each told once, under a key that a second telling shares."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -199,9 +200,7 @@ def test_what_a_status_still_tells_has_the_keys_it_was_told_with() -> None:
             conditions=(condition("Ready", "True"),),
         ),
     ]
-    at_the_time = {
-        each.key for old, new in zip(steps, steps[1:], strict=False) for each in told(old, new)
-    }
+    at_the_time = {each.key for old, new in pairwise(steps) for each in told(old, new)}
     assert {each.key for each in retold(UID, steps[-1])} == at_the_time
     ended = Status(
         attempt=attempt(request_hash="x"),

@@ -1,7 +1,7 @@
 """restartPolicy, backoffLimit and the pauses between attempts."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -142,6 +142,20 @@ def test_the_pause_counts_from_the_end() -> None:
     assert seen.status.attempt is not None
     assert seen.status.attempt.number == 2
     assert plan.actions
+
+
+def test_an_end_in_the_future_does_not_break_the_time_to_live() -> None:
+    far = datetime(9999, 12, 31, tzinfo=UTC)
+    limits = {"ttlSecondsAfterFinished": 60}
+    _, plan = after(end("Expired", finished_at=far), timeouts=limits)
+    assert plan == Plan(again_at=NOW + timedelta(seconds=60))
+
+
+def test_a_rung_that_had_no_room_is_said() -> None:
+    seen, plan = after(end("RungTimeout"))
+    assert seen.status.conditions[0].reason == "CapacityUnavailable"
+    assert "waitSeconds" in seen.status.message
+    assert plan.again_at > NOW
 
 
 def test_how_a_task_ended_is_said() -> None:
