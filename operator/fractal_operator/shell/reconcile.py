@@ -143,6 +143,8 @@ class Reconciler:
 
     def _rest(self, body: Body, seen: Observation, plan: Plan) -> Rest:
         """Nothing to do now: tell Postgres how things stand, and say when to look again."""
+        if FINALIZER not in seen.finalizers:
+            return Rest()  # it is going: Postgres was told the last of it before the finalizer went
         if plan.wants_sweep and seen.target is not None:
             cluster = self._observer.clusters.of(seen.target.region, seen.target.reference)
             self._observer.request_sweep(cluster, seen.uid)
