@@ -1,13 +1,19 @@
 """One operator process on the fakes: the shell put together, and the loops of run.py in a line."""
 
-from prometheus_client import CollectorRegistry
-from tests.unit.shell.fake_ecs import REGION, EcsWorld, FakeEcs
-from tests.unit.shell.fakes import FakeClock, FakeKube, FakeLedger, KubeWorld, Wire
+from collections.abc import Callable
 
-from fractal_models.container import Status
+from prometheus_client import CollectorRegistry
+from tests.unit.shell.ecs_world import REGION, EcsWorld
+from tests.unit.shell.fakes import FakeEcs, FakeKube, FakeLedger
+from tests.unit.shell.kube_world import KubeWorld
+from tests.unit.shell.wire import FakeClock, Wire, run
+
+from fractal_models.container import Phase, Status
 from fractal_models.errors import FractalError
 from fractal_models.kube import ObjectKey
+from fractal_models.observed import TaskArn
 from fractal_models.records import Refused
+from fractal_operator.core import tokens
 from fractal_operator.core.plan import Policy
 from fractal_operator.metrics import Metrics
 from fractal_operator.shell.act import Actor
@@ -93,6 +99,7 @@ class Process:
             policy=policy,
         )
         self._told = 0
+        self.main()  # as main.py: the default cluster is swept before anybody names it
 
     def wake(self, uid: str) -> None:
         self.woken.append(uid)
@@ -166,3 +173,29 @@ class Process:
 def _echo(known: Body | None, body: Body) -> bool:
     same = "resourceVersion"
     return known is not None and known["metadata"][same] == body["metadata"][same]
+
+
+def until(process: Process, done: Callable[[World], bool], *, within: float = 3600.0) -> None:
+    """Let the process work, ECS move on and time pass until ``done``; fails after ``within`` s."""
+    world, limit = process.world, process.clock.monotonic() + within
+    while True:
+        run(process.settle())
+        if done(world):
+            return
+        assert process.clock.monotonic() < limit, f"not done in {within} s: {world.kube.objects}"
+        world.ecs.settle()
+        world.clock.advance(process.pause())
+
+
+def running(world: World, key: ObjectKey = KEY) -> bool:
+    """Whether one task runs as the object says now, and the status shows it."""
+    body, status = world.kube.objects[key], world.status(key)
+    (current,) = status.tasks if len(status.tasks) == 1 else (None,)
+    return (
+        status.phase is Phase.RUNNING
+        and status.endpoint is not None
+        and status.observed_generation == body["metadata"]["generation"]
+        and current is not None
+        and world.ecs.live(body["metadata"]["uid"]) == [current.arn]
+        and world.ecs.tasks[TaskArn(current.arn)].spec_hash == tokens.spec_hash(body["spec"])
+    )

@@ -1,4 +1,4 @@
-"""A fake of the port Ecs: what the API reference promises, and no more.
+"""The ECS of the fakes: what the API reference promises, and no more.
 
 A task shows up in lists and descriptions only ``lag`` seconds after RunTask: until then it is
 MISSING. A client token is bound to the first body sent under it: the same body gets the same task
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from tests.unit.shell.fakes import FakeClock, Wire
+from tests.unit.shell.wire import FakeClock
 
 from fractal_models.errors import Rejected, TokenConflict
 from fractal_models.observed import (
@@ -68,6 +68,7 @@ class EcsWorld:
         default_factory=lambda: {WEB: _definition(WEB, "app")}
     )
     addresses: dict[TaskArn, Address] = field(default_factory=dict)
+    tags: dict[TaskArn, dict[str, str]] = field(default_factory=dict)
     launches: list[str] = field(default_factory=list)
     most_live: dict[str, int] = field(default_factory=dict)
     _bound: dict[tuple[str, str], tuple[str, TaskArn]] = field(default_factory=dict)
@@ -77,21 +78,19 @@ class EcsWorld:
     def put(self, name: str, started_by: str = "", cluster: str = MAIN, **facts: Any) -> TaskArn:
         """A task that is there, whoever launched it."""
         arn = task_arn(name, cluster)
-        self.tasks[arn] = ObservedTask(
-            **{
-                "arn": arn,
-                "cluster_arn": ClusterArn(cluster),
-                "observed_at": self.clock.now(),
-                "last_status": "RUNNING",
-                "started_by": started_by,
-                "definition_arn": WEB,
-                "version": 1,
-                "created_at": self.clock.now() - timedelta(hours=1),
-                "started_at": self.clock.now() - timedelta(hours=1),
-                "containers": (ObservedContainer("app", "RUNNING"),),
-            }
-            | facts
+        task = ObservedTask(
+            arn=arn,
+            cluster_arn=ClusterArn(cluster),
+            observed_at=self.clock.now(),
+            last_status="RUNNING",
+            started_by=started_by,
+            definition_arn=WEB,
+            version=1,
+            created_at=self.clock.now() - timedelta(hours=1),
+            started_at=self.clock.now() - timedelta(hours=1),
+            containers=(ObservedContainer("app", "RUNNING"),),
         )
+        self.tasks[arn] = replace(task, **facts)
         self.addresses[arn] = Address(f"203.0.113.{len(self.tasks)}", f"10.0.0.{len(self.tasks)}")
         return arn
 
@@ -163,6 +162,7 @@ class EcsWorld:
             started_at=None,
             containers=(ObservedContainer("app", "PENDING"),),
         )
+        self.tags[arn] = {tag["key"]: tag["value"] for tag in request["tags"]}
         self.launches.append(owner)
         uid = owner.rpartition("/")[0]
         self.most_live[uid] = max(self.most_live.get(uid, 0), len(self.live(uid)))
@@ -183,6 +183,11 @@ class EcsWorld:
                 arn, desired_status="STOPPED", stop_code="UserInitiated", stopped_reason=reason
             )
         return self._shown(arn)
+
+    def tag_task(self, arn: TaskArn, tags: Mapping[str, str]) -> None:
+        if arn not in self.tasks or not self._visible(arn):
+            raise Rejected("The specified task was not found.", code="InvalidParameterException")
+        self.tags.setdefault(arn, {}).update(tags)
 
     def list_tasks(self, cluster: str, started_by: str, stopped: bool) -> Sequence[TaskArn]:
         prefix = task_arn("", self._cluster(cluster))
@@ -227,81 +232,3 @@ class EcsWorld:
 
     def _shown(self, arn: TaskArn) -> ObservedTask:
         return replace(self.tasks[arn], observed_at=self.clock.now())
-
-
-class FakeEcs:
-    """The port Ecs of one process. There is one region; another is another world."""
-
-    def __init__(self, world: EcsWorld, wire: Wire) -> None:
-        self._world = world
-        self._wire = wire
-        self.forgotten: list[str] = []
-
-    def launch_permit(self, region: str) -> bool:
-        if self._world.permits is None:
-            return True
-        self._world.permits -= 1
-        return self._world.permits >= 0
-
-    def forget_definition(self, region: str, reference: str) -> None:
-        self.forgotten.append(reference)
-
-    async def account(self, region: str) -> str:
-        return await self._wire.call("account", lambda: ACCOUNT)
-
-    async def describe_cluster(self, region: str, cluster: str) -> ClusterInfo | None:
-        world = self._world
-        return await self._wire.call(
-            "describe_cluster", lambda: world.describe_cluster(cluster), cluster
-        )
-
-    async def resolve_definition(self, region: str, reference: str) -> TaskDefinition | None:
-        world = self._world
-        return await self._wire.call(
-            "resolve_definition", lambda: world.resolve_definition(reference), reference
-        )
-
-    async def ensure_definition(
-        self, region: str, registration: Mapping[str, Any]
-    ) -> TaskDefinition:
-        world = self._world
-        return await self._wire.call(
-            "ensure_definition", lambda: world.ensure_definition(registration), registration
-        )
-
-    async def run_task(self, region: str, request: Mapping[str, Any]) -> RunTaskResult:
-        return await self._wire.call("run_task", lambda: self._world.run_task(request), request)
-
-    async def stop_task(
-        self, region: str, cluster: ClusterArn, arn: TaskArn, reason: str
-    ) -> ObservedTask | None:
-        world = self._world
-        return await self._wire.call(
-            "stop_task", lambda: world.stop_task(cluster, arn, reason), arn, reason
-        )
-
-    async def list_tasks(
-        self, region: str, cluster: str, *, started_by: str = "", stopped: bool = False
-    ) -> Sequence[TaskArn]:
-        def do() -> Sequence[TaskArn]:
-            return self._world.list_tasks(cluster, started_by, stopped)
-
-        return await self._wire.call("list_tasks", do, cluster, started_by, stopped)
-
-    async def describe_tasks(
-        self, region: str, cluster: str, arns: Sequence[TaskArn]
-    ) -> DescribeTasksResult:
-        world = self._world
-        if not arns:
-            return DescribeTasksResult((), ())  # as the client helper: no call
-        return await self._wire.call(
-            "describe_tasks", lambda: world.describe_tasks(cluster, arns), cluster, arns
-        )
-
-    async def addresses(
-        self, region: str, tasks: Sequence[ObservedTask]
-    ) -> Mapping[TaskArn, Address]:
-        known = self._world.addresses
-        return await self._wire.call(
-            "addresses", lambda: {t.arn: known[t.arn] for t in tasks if t.arn in known}, tasks
-        )
