@@ -38,6 +38,15 @@ class Cluster:
     def arn(self) -> str:
         return self.info.arn if self.info else ""
 
+    @property
+    def active(self) -> bool:
+        return self.info is not None and self.info.status == "ACTIVE"
+
+    @property
+    def there(self) -> bool:
+        """Whether ECS answers for its tasks: of a deleted cluster it still tells that it was."""
+        return self.info is not None and self.info.status != "INACTIVE"
+
     def view(self) -> ClusterView:
         return ClusterView(
             region=self.region,

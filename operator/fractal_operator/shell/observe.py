@@ -59,7 +59,7 @@ class Observer:
         now = self._clock.monotonic()
         if cluster.swept_at is None:
             return True
-        if cluster.problem is not None or (cluster.known and cluster.info is None):
+        if cluster.failures:
             pause = backoff.delay(cluster.failures, cluster.reference, first=2, cap=60)
             return now - cluster.swept_at >= pause.total_seconds()
         if cluster.wanted:
@@ -72,16 +72,16 @@ class Observer:
         cluster.wanted = False
         try:
             cluster = await self._identify(cluster)
-            complete = cluster.info is not None and await self._look(cluster, began)
+            complete = cluster.there and await self._look(cluster, began)
         except FractalError as error:
             complete = False
             self._failed(cluster, error)
         cluster.swept_at = self._clock.monotonic()
         if complete:
-            cluster.failures, cluster.problem = 0, None
+            cluster.problem = None
             cluster.swept_since = began
-        else:
-            cluster.failures += 1
+        # Who waits for a cluster to become ACTIVE asks for sweeps: those become rare, too.
+        cluster.failures = 0 if complete and cluster.active else cluster.failures + 1
         waiting, cluster.waiting = cluster.waiting, set()
         for uid in waiting:
             self._wake(uid)
@@ -104,8 +104,7 @@ class Observer:
         """Ask what a cluster is, if that is not known or may have changed."""
         if not cluster.account:
             cluster.account = await self._account(cluster.region)
-        settled = cluster.known and cluster.info is not None and cluster.info.status == "ACTIVE"
-        if settled and not self.tasks.vanished(cluster.arn):
+        if cluster.known and cluster.active and not self.tasks.vanished(cluster.arn):
             return cluster
         info = await self._ecs.describe_cluster(cluster.region, cluster.arn or cluster.reference)
         if info is None:
