@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
+from tests.unit.shell.ecs_world import MAIN
 from tests.unit.shell.process import KEY, Process, World, running, until
 from tests.unit.shell.wire import Crash, Wire, run, run_to_call
 
@@ -313,6 +314,21 @@ def test_a_lost_task_is_replaced_once_and_not_found_again() -> None:
     assert running(world)
     assert attempts(world) == len(world.ecs.launches) == 2
     assert process.tasks.vanished(process.main().arn) == []
+
+
+@pytest.mark.parametrize("inactive", [True, False], ids=["inactive", "unknown"])
+def test_a_deletion_ends_when_the_cluster_is_gone(inactive: bool) -> None:
+    world = World()
+    process = Process(world)
+    world.kube.create(KEY, SPEC)
+    run(process.start())
+    until(process, running)
+    world.ecs.tasks.clear()
+    there = world.ecs.clusters.pop(MAIN)
+    if inactive:
+        world.ecs.clusters[MAIN] = replace(there, status="INACTIVE")
+    world.kube.delete(KEY)
+    until(process, gone, within=900)
 
 
 def test_a_namesake_gets_a_task_of_its_own() -> None:
