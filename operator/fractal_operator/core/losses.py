@@ -54,8 +54,9 @@ def _arn_of(name: str, like: str) -> str:
 
 
 def vanished(seen: Observation, attempt: Attempt | None, number: int, task: ObservedTask) -> bool:
-    """Whether the last sight of a live task is out of date: it is lost by now."""
-    entry = next((each for each in seen.status.tasks if each.arn == task.arn), None)
-    if entry is None or task.stopped:
+    """Whether the last sight of a live task is out of date: it is lost, or its cluster is gone."""
+    if task.stopped:
         return False
-    return lost(seen, attempt, entry.model_copy(update={"attempt": number}))
+    if cluster_gone(seen, attempt) and attempt is not None:
+        return task.cluster_arn == attempt.cluster_arn
+    return lost(seen, attempt, Task(attempt=number, arn=task.arn))
