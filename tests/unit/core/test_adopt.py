@@ -398,6 +398,12 @@ def test_when_a_task_is_lost(changes: dict[str, Any], lost: bool) -> None:
     assert len(state.entries) == 1 - lost
 
 
+def test_a_lost_task_does_not_come_back_from_its_last_sight() -> None:
+    seen, _ = settled(gone(tasks=(task(),)))
+    assert seen.status.tasks == ()
+    assert [each.stop_code for each in seen.status.last_terminations] == ["Lost"]
+
+
 def test_a_lost_task_is_followed_by_the_restart_policy() -> None:
     seen, plan = settled(gone())
     assert seen.status.tasks == ()
@@ -445,6 +451,22 @@ def test_a_retiring_task_is_gone_with_its_cluster() -> None:
         assert merge(observation(status=status, home=home), POLICY).terminations == ()
     kept = Status(attempt=attempt(), tasks=(entry(),))
     assert merge(observation(status=kept, home=none), POLICY).terminations == ()
+
+
+def test_the_last_sight_of_a_task_in_a_cluster_that_is_gone_is_worth_nothing() -> None:
+    none = cluster(reference=CLUSTER, info=None)
+    for tasks in ((task(),), ()):
+        for entries in ((retiring(),), ()):
+            status = Status(attempt=attempt(), tasks=entries)
+            state = merge(observation(status=status, home=none, tasks=tasks), POLICY)
+            assert (state.entries, state.surplus) == ((), ())
+        status = Status(attempt=attempt(), tasks=(entry(),))
+        state = merge(observation(status=status, home=none, tasks=tasks), POLICY)
+        assert [each.attempt for each in state.entries] == [1]
+    elsewhere = task(arn=arn("1", ELSEWHERE), cluster_arn=ELSEWHERE, started_by=started_by(2))
+    status = Status(attempt=attempt(3))
+    state = merge(observation(status=status, home=none, tasks=(elsewhere,)), POLICY)
+    assert [each.attempt for each in state.entries] == [2]
 
 
 def test_another_accounts_credentials_prove_nothing() -> None:

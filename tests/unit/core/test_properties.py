@@ -321,7 +321,9 @@ def observations(draw: Any) -> Observation:
 
 
 def live(seen: Observation) -> list[ObservedTask]:
-    """Tasks of ours that live, as far as anybody can tell: not those that ECS misses for good."""
+    """Tasks of ours that live, as far as anybody can tell: neither missing nor in a lost cluster."""
+    if seen.home is not None and seen.home.gone:
+        return []
     return [
         task
         for task in seen.tasks
