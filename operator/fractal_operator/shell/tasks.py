@@ -46,7 +46,8 @@ class Tasks:
         for arn in known - claimed:
             if self._claims.get(arn) == uid:
                 del self._claims[arn]
-                if self._lost(arn):  # given up: the last sight of it must not be adopted again
+                if self._lost(arn) and self._owner_of(arn) in (uid, None):
+                    # Given up: the last sight of it must not be adopted again.
                     self._seen.pop(arn, None)
                 self._missing.pop(arn, None)
             if arn not in self._seen:
