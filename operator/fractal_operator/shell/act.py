@@ -121,10 +121,12 @@ class Actor:
     async def _reread(self, key: ObjectKey, uid: str) -> Body | None:
         """Somebody else wrote first, or the object is gone: read, and decide again."""
         fresh = await self._kube.get(key)
+        if fresh is None or uid_of(fresh) != uid:  # gone, even if a namesake has taken its place
+            known = self._objects.gone(key, uid)
+            if known is not None:
+                self.vanished(known)
         if fresh is not None:
             self._objects.read(fresh)
-        elif (known := self._objects.gone(key, uid)) is not None:
-            self.vanished(known)
         return fresh
 
     def vanished(self, body: Body) -> None:
