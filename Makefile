@@ -46,8 +46,10 @@ e2e: $(INSTALLED) ## End-to-end tests on the cluster of E2E_KUBECONFIG=… (a re
 	KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" \
 	  $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/e2e tests/contract/test_kube_api.py tests/integration/test_kube_client.py
 
-crds: $(INSTALLED) ## Write crds/ from the models
+crds: $(INSTALLED) ## Write crds/ and the chart's copies from the models
 	$(BIN)/fractal-operator crds > crds/fractal.co_fractalcontainers.yaml
+	cp crds/fractal.co_fractalcontainers.yaml charts/fractal-operator/files/crd.yaml
+	$(BIN)/fractal-operator crds --no-cel > charts/fractal-operator/files/crd-no-cel.yaml
 
 docs: $(INSTALLED) ## Write the reference pages from the code
 	$(BIN)/python -m fractal_operator.reference docs

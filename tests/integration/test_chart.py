@@ -1,0 +1,497 @@
+"""The chart as Helm renders it: what it grants, what it sets, and what it refuses."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import pytest
+import yaml
+
+from fractal_models.crd import crd, render_yaml, strip_cel
+from fractal_operator.settings import Settings, describe, load_settings
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "fractal-operator"
+RELEASE, NAMESPACE = "fractal-operator", "fractal-system"
+
+Values = dict[str, Any]
+Obj = dict[str, Any]
+Rule = tuple[str, str, str, str]
+"""API group, resource, resource name ("": any) and verb."""
+
+IN_NAMESPACES: set[Rule] = {
+    ("fractal.co", "fractalcontainers", "", "get"),  # KubeClient.get
+    ("fractal.co", "fractalcontainers", "", "list"),  # KubeClient.list, and kopf
+    ("fractal.co", "fractalcontainers", "", "watch"),  # kopf
+    ("fractal.co", "fractalcontainers", "", "patch"),  # KubeClient.set_finalizers
+    ("fractal.co", "fractalcontainers", "", "delete"),  # KubeClient.delete
+    ("fractal.co", "fractalcontainers/status", "", "patch"),  # KubeClient.write_status
+    ("", "events", "", "create"),  # KubeClient.post_event
+}
+CRDS: set[Rule] = {  # kopf
+    ("apiextensions.k8s.io", "customresourcedefinitions", "", "list"),
+    ("apiextensions.k8s.io", "customresourcedefinitions", "", "watch"),
+}
+SERVER_UID: set[Rule] = {("", "namespaces", "kube-system", "get")}  # KubeClient.server_uid
+NAMED: set[Rule] = {  # kopf, when it watches named namespaces
+    ("", "namespaces", "", "list"),
+    ("", "namespaces", "", "watch"),
+}
+
+# What each setting's variable says when values set it as below.
+FROM_VALUES: dict[str, tuple[Values, str]] = {
+    "namespaces": ({"watch": {"namespaces": ["a", "b"]}}, "a,b"),
+    "metrics_port": ({"metrics": {"port": 9090}}, "9090"),
+    "release_name": ({}, RELEASE),
+    "release_namespace": ({}, NAMESPACE),
+}
+SAMPLES: dict[str, Any] = {
+    "cluster": "apps",
+    "region": "eu-central-1",
+    "subnets": ["subnet-0a1b2c3d", "subnet-1a1b2c3d"],
+    "security_groups": ["sg-0a1b2c3d", "sg-1a1b2c3d"],
+    "assign_public_ip": "Disabled",
+    "install_id": "blue",
+    "sweep_seconds": 100,
+    "fast_sweep_seconds": 2.5,
+    "workers": 7,
+    "aws_threads": 8,
+    "quota_share": 0.25,
+    "confirm_mass_loss": ["apps", "arn:aws:ecs:eu-central-1:123456789012:cluster/more"],
+    "metrics_host": "::",
+    "log_format": "text",
+    "log_level": "DEBUG",
+}
+
+
+def camel(field: str) -> str:
+    head, *tail = field.split("_")
+    return head + "".join(part.title() for part in tail)
+
+
+def render(values: Values | None = None, *, name: str = RELEASE) -> list[Obj]:
+    with helm.Chart.load(CHART) as chart:
+        files = chart.render(values or {}, name=name, namespace=NAMESPACE)
+    texts = (text for path, text in files.items() if path.endswith(".yaml"))
+    return [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+
+def kinds(objects: list[Obj]) -> Counter[str]:
+    return Counter(each["kind"] for each in objects)
+
+
+def one(objects: list[Obj], kind: str) -> Obj:
+    [found] = [each for each in objects if each["kind"] == kind]
+    return found
+
+
+def role(objects: list[Obj], kind: str = "ClusterRole") -> Obj:
+    """The operator's own one, not what is aggregated for its users."""
+    named = f"{NAMESPACE}:{RELEASE}"
+    [found] = [x for x in objects if x["kind"] == kind and x["metadata"]["name"] == named]
+    return found
+
+
+def rules(given: Obj) -> set[Rule]:
+    return {
+        (group, resource, name, verb)
+        for rule in given["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for name in rule.get("resourceNames", [""])
+        for verb in rule["verbs"]
+    }
+
+
+def variables(objects: list[Obj]) -> dict[str, Any]:
+    [container] = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+
+
+# --- the whole ---
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"watch": {"namespaces": ["a"]}}, {"database": {"existingSecret": "db"}}],
+    ids=["defaults", "namespaces", "database"],
+)
+def test_helm_finds_nothing_wrong(values: Values) -> None:
+    report = helm.lint(CHART, values, strict=True)
+    assert report["errors"] == []
+    assert {each["error"] for each in report["messages"]} <= {"icon is recommended"}
+
+
+def test_the_defaults_install_the_operator_and_what_it_needs() -> None:
+    assert kinds(render()) == {
+        "CustomResourceDefinition": 1,
+        "Deployment": 1,
+        "ServiceAccount": 1,
+        "ClusterRole": 2,
+        "ClusterRoleBinding": 1,
+        "Service": 1,
+    }
+
+
+def test_every_object_bears_the_labels_that_tools_look_for() -> None:
+    everything = {
+        "database": {"existingSecret": "db"},
+        "networkPolicy": {"enabled": True},
+        "podDisruptionBudget": {"enabled": True},
+        "metrics": {"serviceMonitor": {"renderMode": "always"}},
+        "rbac": {"aggregateToEdit": True},
+        "watch": {"namespaces": ["a"]},
+    }
+    objects = render(everything)
+    assert len(kinds(objects)) == 12
+    for each in objects:
+        labels = each["metadata"]["labels"]
+        told = {key: labels[f"app.kubernetes.io/{key}"] for key in ("name", "instance", "part-of")}
+        assert told == {"name": RELEASE, "instance": RELEASE, "part-of": "fractal"}
+        assert labels["app.kubernetes.io/managed-by"] == "Helm"
+        assert labels["helm.sh/chart"].startswith("fractal-operator-")
+
+
+def test_the_notes_name_three_next_commands() -> None:
+    with helm.Chart.load(CHART) as chart:
+        notes = chart.render({}, name=RELEASE, namespace=NAMESPACE)
+    text = notes["fractal-operator/templates/NOTES.txt"]
+    assert [line.split()[0] for line in text.splitlines() if line.startswith("  ")] == [
+        "kubectl"
+    ] * 3
+
+
+def test_chart_and_package_are_of_one_release() -> None:
+    told = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    package = (ROOT / "pyproject.toml").read_text()
+    assert f'\nversion = "{told["appVersion"]}"\n' in package
+
+
+# --- the CRD ---
+
+
+def test_the_charts_copies_of_the_crd_are_fresh() -> None:
+    assert (CHART / "files" / "crd.yaml").read_text() == render_yaml()
+    assert (CHART / "files" / "crd-no-cel.yaml").read_text() == render_yaml(strip_cel(crd()))
+
+
+def test_the_crd_is_the_generated_one_and_kept() -> None:
+    found = one(render(), "CustomResourceDefinition")
+    assert found["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    found["metadata"].pop("labels")
+    assert found == crd()
+
+
+def test_the_crd_goes_with_the_release_when_that_is_wanted() -> None:
+    found = one(render({"crds": {"keep": False}}), "CustomResourceDefinition")
+    assert "annotations" not in found["metadata"]
+
+
+def test_the_crd_can_be_left_out() -> None:
+    assert "CustomResourceDefinition" not in kinds(render({"crds": {"enabled": False}}))
+
+
+# --- the pods ---
+
+
+def test_the_pods_are_restricted() -> None:
+    objects = render({"database": {"existingSecret": "db"}})
+    for kind in ("Deployment", "Job"):
+        pod = one(objects, kind)["spec"]["template"]["spec"]
+        assert pod["enableServiceLinks"] is False
+        context = pod["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context["runAsUser"] == context["runAsGroup"] == 65532
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+        for volume in pod["volumes"]:
+            assert set(volume) == {"name", "emptyDir"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "privileged": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+            assert "memory" in container["resources"]["limits"]
+
+
+def test_there_is_one_operator_at_a_time() -> None:
+    spec = one(render(), "Deployment")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_the_probes_ask_where_the_operator_answers() -> None:
+    objects = render({"metrics": {"port": 9090}})
+    [container] = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["ports"] == [{"name": "metrics", "containerPort": 9090}]
+    asked = {name: container[name]["httpGet"] for name in container if name.endswith("Probe")}
+    assert asked == {
+        "startupProbe": {"path": "/healthz", "port": "metrics"},
+        "livenessProbe": {"path": "/healthz", "port": "metrics"},
+        "readinessProbe": {"path": "/readyz", "port": "metrics"},
+    }
+    assert variables(objects)["FRACTAL_METRICS_PORT"] == "9090"
+    assert one(objects, "Service")["spec"]["ports"][0]["port"] == 9090
+
+
+def test_only_the_operators_pods_are_selected() -> None:
+    objects = render(
+        {
+            "database": {"existingSecret": "db"},
+            "networkPolicy": {"enabled": True},
+            "podDisruptionBudget": {"enabled": True},
+        }
+    )
+    operator = one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    migration = one(objects, "Job")["spec"]["template"]["metadata"]["labels"]
+    for selector in (
+        one(objects, "Deployment")["spec"]["selector"]["matchLabels"],
+        one(objects, "Service")["spec"]["selector"],
+        one(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        one(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+    ):
+        assert selector.items() <= operator.items()
+        assert not selector.items() <= migration.items()
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ({}, "fractal-operator:0.1.0"),
+        ({"repository": "example.com/fractal", "tag": "1.2"}, "example.com/fractal:1.2"),
+        ({"tag": "1.2", "digest": "sha256:" + "a" * 64}, "fractal-operator@sha256:" + "a" * 64),
+    ],
+    ids=["release", "tag", "digest"],
+)
+def test_the_image_is_the_one_that_was_named(image: Values, expected: str) -> None:
+    objects = render({"image": image, "database": {"existingSecret": "db"}})
+    for kind in ("Deployment", "Job"):
+        [container] = one(objects, kind)["spec"]["template"]["spec"]["containers"]
+        assert container["image"] == expected
+
+
+# --- rights ---
+
+
+def test_the_operator_may_do_what_its_code_does_and_nothing_else() -> None:
+    objects = render()
+    assert rules(role(objects)) == IN_NAMESPACES | CRDS | SERVER_UID
+    assert "Role" not in kinds(objects)
+    binding = one(objects, "ClusterRoleBinding")
+    assert binding["roleRef"]["name"] == role(objects)["metadata"]["name"]
+    account = one(objects, "ServiceAccount")["metadata"]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+    ]
+
+
+def test_with_named_namespaces_it_may_write_in_those_only() -> None:
+    objects = render({"watch": {"namespaces": ["a", "b"]}})
+    assert rules(role(objects)) == CRDS | SERVER_UID | NAMED
+    given = {x["metadata"]["namespace"]: rules(x) for x in objects if x["kind"] == "Role"}
+    assert given == {"a": IN_NAMESPACES, "b": IN_NAMESPACES}
+    bound = [x for x in objects if x["kind"] == "RoleBinding"]
+    assert [x["metadata"]["namespace"] for x in bound] == ["a", "b"]
+    assert {x["subjects"][0]["namespace"] for x in bound} == {NAMESPACE}
+    assert {(x["roleRef"]["kind"], x["roleRef"]["name"]) for x in bound} == {
+        ("Role", f"{NAMESPACE}:{RELEASE}")
+    }
+
+
+def test_a_named_installation_does_not_read_kube_system() -> None:
+    assert rules(role(render({"settings": {"installId": "blue"}}))) == IN_NAMESPACES | CRDS
+
+
+def test_without_rights_in_the_cluster_there_are_roles_only() -> None:
+    values: Values = {"watch": {"namespaces": ["a"]}, "rbac": {"clusterRead": False}}
+    with pytest.raises(helm.HelmRenderError, match=r"needs settings\.installId"):
+        render(values)
+    objects = render(values | {"settings": {"installId": "blue"}})
+    assert kinds(objects)["ClusterRoleBinding"] == 0
+    assert rules(one(objects, "Role")) == IN_NAMESPACES
+
+
+def test_rights_can_come_from_elsewhere() -> None:
+    found = kinds(render({"rbac": {"create": False, "aggregateToView": False}}))
+    assert not {"ClusterRole", "ClusterRoleBinding"} & set(found)
+
+
+def test_what_users_may_do_is_aggregated_into_their_roles() -> None:
+    objects = render({"rbac": {"aggregateToEdit": True}})
+    users = {
+        x["metadata"]["name"].rpartition("-")[2]: x
+        for x in objects
+        if x["kind"] == "ClusterRole" and x is not role(objects)
+    }
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    aggregated = {
+        name: sorted(key.removeprefix(prefix) for key in x["metadata"]["labels"] if prefix in key)
+        for name, x in users.items()
+    }
+    assert aggregated == {"view": ["admin", "edit", "view"], "edit": ["admin", "edit"]}
+    verbs = {name: {verb for *_, verb in rules(x)} for name, x in users.items()}
+    assert verbs == {
+        "view": {"get", "list", "watch"},
+        "edit": {"create", "update", "patch", "delete", "deletecollection"},
+    }
+
+
+def test_a_service_account_takes_the_annotation_of_irsa() -> None:
+    wanted = {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/fractal-operator"}
+    found = one(render({"serviceAccount": {"annotations": wanted}}), "ServiceAccount")
+    assert found["metadata"]["annotations"] == wanted
+
+
+def test_an_existing_service_account_is_used_and_bound() -> None:
+    objects = render({"serviceAccount": {"create": False, "name": "mine"}})
+    assert kinds(objects)["ServiceAccount"] == 0
+    assert one(objects, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"] == "mine"
+    assert one(objects, "ClusterRoleBinding")["subjects"][0]["name"] == "mine"
+
+
+# --- database ---
+
+
+def test_a_database_secret_is_referred_to_and_migrated_beforehand() -> None:
+    objects = render({"database": {"existingSecret": "db", "key": "dsn"}})
+    expected = {"secretKeyRef": {"name": "db", "key": "dsn"}}
+    assert variables(objects)["FRACTAL_DATABASE_URL"] == expected
+    job = one(objects, "Job")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    pod = job["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in pod  # before the first installation there is none
+    [container] = pod["containers"]
+    assert container["command"] + container["args"] == ["fractal-operator", "migrate"]
+    assert container["env"] == [{"name": "FRACTAL_DATABASE_URL", "valueFrom": expected}]
+
+
+def test_migrations_can_be_left_to_somebody_else() -> None:
+    values = {"database": {"existingSecret": "db", "migrate": False}}
+    assert kinds(render(values))["Job"] == 0
+
+
+# --- monitoring and the network ---
+
+
+def test_a_service_monitor_is_made_where_its_kind_is_known() -> None:
+    assert kinds(render())["ServiceMonitor"] == 0
+    monitor = {"renderMode": "always", "labels": {"release": "prometheus"}, "interval": "15s"}
+    found = one(render({"metrics": {"serviceMonitor": monitor}}), "ServiceMonitor")
+    assert found["metadata"]["labels"]["release"] == "prometheus"
+    assert found["spec"]["endpoints"] == [{"port": "metrics", "interval": "15s"}]
+
+
+def test_a_network_policy_opens_the_metrics_port_and_what_the_operator_calls() -> None:
+    peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    values = {"enabled": True, "ingressFrom": peers, "egressPorts": [443]}
+    spec = one(render({"networkPolicy": values}), "NetworkPolicy")["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["ingress"] == [{"from": peers, "ports": [{"protocol": "TCP", "port": "metrics"}]}]
+    [egress] = spec["egress"]
+    assert [(each["protocol"], each["port"]) for each in egress["ports"]] == [
+        ("UDP", 53),
+        ("TCP", 53),
+        ("TCP", 443),
+    ]
+
+
+def test_a_disruption_budget_lets_nodes_drain() -> None:
+    spec = one(render({"podDisruptionBudget": {"enabled": True}}), "PodDisruptionBudget")["spec"]
+    assert spec["maxUnavailable"] == 1
+
+
+# --- settings ---
+
+
+@pytest.mark.parametrize("field", sorted(set(Settings.model_fields) - {"database_url"}))
+def test_every_setting_is_set_by_values(field: str) -> None:
+    if field in FROM_VALUES:
+        values, expected = FROM_VALUES[field]
+    else:
+        sample = SAMPLES[field]
+        values = {"settings": {camel(field): sample}}
+        expected = ",".join(sample) if isinstance(sample, list) else str(sample)
+    found = variables(render(values))
+    assert found[f"FRACTAL_{field.upper()}"] == expected
+    before = load_settings(variables(render()))
+    after = load_settings(found)
+    changed = {
+        name for name in Settings.model_fields if getattr(before, name) != getattr(after, name)
+    }
+    assert changed == ({field} if values else set())
+
+
+def test_the_charts_defaults_are_the_operators() -> None:
+    given = variables(render())
+    assert set(given) <= {row.variable for row in describe()}
+    assert load_settings(given) == load_settings(
+        {"FRACTAL_RELEASE_NAME": RELEASE, "FRACTAL_RELEASE_NAMESPACE": NAMESPACE}
+    )
+
+
+def test_the_schema_allows_what_the_settings_allow() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    in_chart = schema["properties"]["settings"]["properties"]
+    elsewhere = {*FROM_VALUES, "database_url"}
+    in_code = Settings.model_json_schema()["properties"]
+    assert set(in_chart) == {camel(field) for field in in_code if field not in elsewhere}
+    for field in set(in_code) - elsewhere:
+        assert in_chart[camel(field)] == _schema(in_code[field]), field
+
+
+def _schema(node: Obj) -> Obj:
+    """What the chart's schema says of a setting; "" leaves it to the operator."""
+    options = [each for each in node.get("anyOf", [node]) if each.get("type") != "null"]
+    [node] = options
+    kept = ("type", "minimum", "maximum", "exclusiveMinimum", "maxItems", "pattern")
+    if "enum" in node:
+        return {"enum": ["", *node["enum"]]}
+    found = {key: node[key] for key in kept if key in node}
+    if "items" in node:
+        found["items"] = {key: node["items"][key] for key in kept if key in node["items"]}
+    elif "pattern" in found:
+        found["pattern"] = "^$|" + found["pattern"]
+    return found
+
+
+def test_more_variables_may_be_given() -> None:
+    extra = [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]
+    assert variables(render({"extraEnv": extra}))["HTTPS_PROXY"] == "http://proxy:3128"
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("values", "path"),
+    [
+        ({"replicas": 2}, "/replicas"),
+        ({"replica": 1}, "replica"),
+        ({"settings": {"sweepSeconds": 4}}, "/settings/sweepSeconds"),
+        ({"settings": {"sweepSecond": 60}}, "/settings"),
+        ({"settings": {"subnets": ["subnet-x"]}}, "/settings/subnets/0"),
+        ({"settings": {"assignPublicIp": True}}, "/settings/assignPublicIp"),
+        ({"settings": {"quotaShare": 0}}, "/settings/quotaShare"),
+        ({"watch": {"namespaces": ["Not_One"]}}, "/watch/namespaces/0"),
+        ({"image": {"digest": "sha256:short"}}, "/image/digest"),
+        ({"metrics": {"port": 0}}, "/metrics/port"),
+        ({"metrics": {"serviceMonitor": {"renderMode": "maybe"}}}, "/metrics/serviceMonitor"),
+        ({"extraEnv": [{"name": "FRACTAL_CLUSTER", "value": "x"}]}, "/extraEnv/0/name"),
+        ({"database": {"url": "postgresql://u:p@h/d"}}, "/database"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_wrong_values_are_refused_where_they_stand(values: Values, path: str) -> None:
+    with pytest.raises(helm.HelmValuesError) as refused:
+        render(values)
+    assert path in str(refused.value).replace("'", "")
+
+
+def test_a_name_that_cannot_name_an_installation_is_refused() -> None:
+    with pytest.raises(helm.HelmRenderError, match="must have no dot"):
+        render(name="fractal.operator")
