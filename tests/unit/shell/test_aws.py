@@ -1,0 +1,205 @@
+"""AWS calls from coroutines: in daemon threads; and a launch is sent in time or not at all."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+import pytest
+from botocore.awsrequest import AWSRequest, AWSResponse
+from tests.unit.aws_wire import CLUSTER, REGION, answer, clients, on_send, task_arn
+from tests.unit.shell.wire import FakeClock
+
+from fractal_helpers.aws.ecs import EcsClient
+from fractal_helpers.aws.limits import QuotaGroups
+from fractal_models.errors import Unavailable
+from fractal_models.observed import ClusterArn, ClusterInfo, TaskArn
+from fractal_operator.shell.aws import SEND_SECONDS, AwsEcs, DaemonPool
+
+Answer = TypeVar("Answer")
+
+REQUEST = {"cluster": CLUSTER, "taskDefinition": "web:1", "count": 1, "clientToken": "token"}
+SHOWN = {"clusterArn": CLUSTER, "clusterName": "main", "status": "ACTIVE"}
+
+
+def run(coro: Coroutine[Any, Any, Answer]) -> Answer:
+    """The result of a coroutine that must not hang."""
+    return asyncio.run(asyncio.wait_for(coro, 10))
+
+
+# --- the pool ---
+
+
+def test_a_function_runs_in_a_daemon_thread_and_its_result_comes_back() -> None:
+    pool = DaemonPool(1)
+    thread = run(pool.run(threading.current_thread))
+    assert thread.daemon
+    assert thread is not threading.main_thread()
+
+
+def test_what_a_function_raises_is_raised_where_it_is_awaited() -> None:
+    pool = DaemonPool(1)
+
+    def fail() -> None:
+        raise Unavailable("down")
+
+    with pytest.raises(Unavailable, match="down"):
+        run(pool.run(fail))
+    assert run(pool.run(lambda: 1)) == 1, "the thread lives on"
+
+
+def test_many_calls_share_the_threads_and_none_is_lost() -> None:
+    pool = DaemonPool(3)
+    busy, most, lock = [0], [0], threading.Lock()
+
+    def work(number: int) -> int:
+        with lock:
+            busy[0] += 1
+            most[0] = max(most[0], busy[0])
+        with lock:
+            busy[0] -= 1
+        return number * number
+
+    async def many() -> list[int]:
+        return await asyncio.gather(*(pool.run(partial(work, number)) for number in range(500)))
+
+    assert run(many()) == [number * number for number in range(500)]
+    assert most[0] <= 3
+
+
+def test_as_many_run_at_once_as_there_are_threads() -> None:
+    pool = DaemonPool(3)
+    together = threading.Barrier(3)
+
+    async def three() -> list[int]:
+        return await asyncio.gather(*(pool.run(lambda: together.wait(10)) for _ in range(3)))
+
+    assert sorted(run(three())) == [0, 1, 2]
+
+
+def test_a_result_that_nobody_awaits_any_more_harms_nothing() -> None:
+    pool = DaemonPool(1)
+    entered, release = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        entered.set()
+        release.wait(10)
+
+    async def cancelled() -> int:
+        waiting = asyncio.create_task(pool.run(wait))
+        await asyncio.to_thread(entered.wait, 10)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        release.set()
+        return await pool.run(lambda: 1)
+
+    assert run(cancelled()) == 1
+
+
+def test_a_call_may_outlive_its_event_loop() -> None:
+    pool = DaemonPool(1)
+    entered, release = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        entered.set()
+        release.wait(10)
+
+    async def leave() -> None:
+        task = asyncio.create_task(pool.run(wait))
+        await asyncio.to_thread(entered.wait, 10)
+        task.cancel()
+
+    run(leave())  # ends although the thread is still at it
+    release.set()
+    assert run(pool.run(lambda: 1)) == 1, "the thread serves the next loop"
+
+
+# --- the port ---
+
+
+class Aws:
+    """AwsEcs over real boto3 clients; the network is played by methods of this class."""
+
+    def __init__(self, threads: int = 2) -> None:
+        self.clock = FakeClock()
+        self.made: list[str] = []
+        self.sent: list[str] = []
+        self.entered, self.release = threading.Event(), threading.Event()
+        self.release.set()
+        self.ecs = AwsEcs(self._make, threads, self.clock)
+
+    def _make(self, region: str) -> EcsClient:
+        self.made.append(region)
+        wire = clients()
+        on_send(wire.ecs, "DescribeClusters", self._describe)
+        on_send(wire.ecs, "StopTask", self._stop)
+        on_send(wire.ecs_once, "RunTask", self._launch)
+        return EcsClient(wire, QuotaGroups(1.0))
+
+    def _reply(self, operation: str, body: Any) -> AWSResponse:
+        self.sent.append(operation)
+        return answer(json.dumps(body).encode())
+
+    def _describe(self, request: AWSRequest) -> AWSResponse:
+        self.entered.set()
+        assert self.release.wait(10)
+        return self._reply("DescribeClusters", {"clusters": [SHOWN]})
+
+    def _stop(self, request: AWSRequest) -> AWSResponse:
+        task = {"taskArn": task_arn(1), "clusterArn": CLUSTER, "lastStatus": "RUNNING"}
+        return self._reply("StopTask", {"task": {**task, "desiredStatus": "STOPPED"}})
+
+    def _launch(self, request: AWSRequest) -> AWSResponse:
+        task = {"taskArn": task_arn(1), "clusterArn": CLUSTER, "lastStatus": "PROVISIONING"}
+        return self._reply("RunTask", {"tasks": [task], "failures": []})
+
+    async def launch_behind(self, seconds: float) -> Any:
+        """RunTask while the only thread is busy for ``seconds``."""
+        self.release.clear()
+        blocking = asyncio.create_task(self.ecs.describe_cluster(REGION, CLUSTER))
+        await asyncio.to_thread(self.entered.wait, 10)
+        launching = asyncio.create_task(self.ecs.run_task(REGION, REQUEST))
+        await asyncio.sleep(0)  # it is queued now
+        self.clock.advance(seconds)
+        self.release.set()
+        await blocking
+        return await launching
+
+
+def test_a_region_gets_one_client_when_it_is_first_needed() -> None:
+    aws = Aws()
+
+    async def calls() -> list[ClusterInfo | None]:
+        assert aws.made == []
+        regions = [REGION, REGION, "us-east-1", REGION, "us-east-1"]
+        return await asyncio.gather(*(aws.ecs.describe_cluster(each, CLUSTER) for each in regions))
+
+    assert run(calls()) == [ClusterInfo(ClusterArn(CLUSTER), "main", "ACTIVE")] * 5
+    assert sorted(aws.made) == [REGION, "us-east-1"]
+    assert aws.ecs.launch_permit(REGION)
+    assert len(aws.made) == 2
+
+
+def test_answers_come_back_as_values() -> None:
+    aws = Aws()
+    stopped = run(aws.ecs.stop_task(REGION, ClusterArn(CLUSTER), TaskArn(task_arn(1)), "why"))
+    assert stopped is not None
+    assert stopped.desired_status == "STOPPED"
+    assert aws.sent == ["StopTask"]
+
+
+def test_a_launch_that_a_thread_takes_up_in_time_is_sent_once() -> None:
+    aws = Aws(threads=1)
+    result = run(aws.launch_behind(SEND_SECONDS))
+    assert [task.arn for task in result.tasks] == [task_arn(1)]
+    assert aws.sent == ["DescribeClusters", "RunTask"]
+
+
+def test_a_launch_that_no_thread_takes_up_in_time_is_not_sent() -> None:
+    aws = Aws(threads=1)
+    with pytest.raises(Unavailable, match="not sent"):
+        run(aws.launch_behind(SEND_SECONDS + 0.1))
+    assert aws.sent == ["DescribeClusters"]
