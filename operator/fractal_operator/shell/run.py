@@ -90,14 +90,14 @@ class Runner:
             self._vanished(key, uid_of(body))
             return
         known = self._objects.get(key)
-        if known is not None and uid_of(known) != uid_of(body):
-            self._vanished(key, uid_of(known))
         self._objects.seen(body)
-        if self._objects.get(key) is not known:
-            echo = known is not None and _version(known) == _version(body)
-            if not echo:
-                self._queue.add(key)
-                self._work.set()
+        if self._objects.get(key) is known:
+            return  # late news, also of a predecessor
+        if known is not None and uid_of(known) != uid_of(body):
+            self._actor.vanished(known)
+        if known is None or _version(known) != _version(body):  # else the echo of an own write
+            self._queue.add(key)
+            self._work.set()
 
     def _vanished(self, key: ObjectKey, uid: str) -> None:
         known = self._objects.gone(key, uid)
