@@ -34,7 +34,7 @@ class FakeKube:
         return await self._wire.call("get", lambda: self._world.get(key), key)
 
     async def list(self) -> Sequence[Mapping[str, Any]]:
-        return await self._wire.call("list", lambda: [*self._world.objects.values()])
+        return await self._wire.call("list", self._world.list)
 
     async def set_finalizers(
         self, body: Mapping[str, Any], finalizers: Sequence[str]

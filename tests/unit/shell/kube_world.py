@@ -16,13 +16,15 @@ class KubeWorld:
     """The API server: uids, generations, resourceVersions, finalizers; and the users' edits.
 
     A write whose resourceVersion or uid is not the present one is a Conflict; one of an object that
-    is gone, Gone. ``changes`` is what a watch would tell, in order.
+    is gone, Gone. ``changes`` is what a watch would tell, in order. ``stale_list``, once set, is
+    what the next list answers: one from a cache that lags behind.
     """
 
     def __init__(self, clock: FakeClock) -> None:
         self.objects: dict[ObjectKey, Body] = {}
         self.events: dict[str, tuple[str, KubeEvent]] = {}
         self.changes: list[tuple[str, Body]] = []
+        self.stale_list: Sequence[Body] | None = None
         self.writes = 0
         self._clock = clock
         self._version = 100
@@ -83,6 +85,10 @@ class KubeWorld:
 
     def get(self, key: ObjectKey) -> Body | None:
         return self.objects.get(key)
+
+    def list(self) -> Sequence[Body]:
+        stale, self.stale_list = self.stale_list, None
+        return [*self.objects.values()] if stale is None else stale
 
     def set_finalizers(self, body: Mapping[str, Any], finalizers: Sequence[str]) -> Body:
         current = self._fenced(body)

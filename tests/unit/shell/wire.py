@@ -64,11 +64,13 @@ class Wire:
     """How one process reaches the world: every call is noted, and may go wrong as scripted.
 
     With ``suspends``, control is given away before each call; ``next`` is the one that follows.
-    ``crash_at`` numbers calls from 1.
+    ``crash_at`` numbers calls from 1. With ``hang``, no call is answered any more (that needs an
+    event loop).
     """
 
     suspends: bool = False
     next: str = ""
+    hang: bool = False
     crash_at: int | None = None
     crash_after: bool = False
     calls: list[Call] = field(default_factory=list)
@@ -98,6 +100,8 @@ class Wire:
             self.next = method
             await _Suspension()
         self.calls.append(Call(method, copy.deepcopy(arguments)))
+        if self.hang:
+            await asyncio.get_running_loop().create_future()
         if self.crash_at == len(self.calls) and not self.crash_after:
             raise Crash
         fault = self._next_fault(method)
