@@ -96,7 +96,7 @@ class Actor:
                     case AddFinalizer():
                         body = await self._add_finalizer(body, memory)
                     case RemoveFinalizer():
-                        body = await self._remove_finalizer(body, seen)
+                        return await self._remove_finalizer(key, body, seen)
                     case WriteStatus():
                         body = await self._write_status(body, seen, memory, action)
                     case RunTask():
@@ -147,13 +147,19 @@ class Actor:
         self._objects.read(after)
         return after
 
-    async def _remove_finalizer(self, body: Body, seen: Observation) -> Body:
+    async def _remove_finalizer(self, key: ObjectKey, body: Body, seen: Observation) -> Body | None:
         # Queued before the finalizer goes: nobody can reconstruct it afterwards.
         self._recorder.offer(rows.current(body, seen, self._policy, gone=True))
         others = [each for each in body["metadata"].get("finalizers", ()) if each != FINALIZER]
         after = await self._kube.set_finalizers(body, others)
-        self._objects.read(after)
-        return after
+        if others:
+            self._objects.read(after)
+            return after
+        # It went with its last finalizer; the watch may have told so before this answer came.
+        known = self._objects.gone(key, seen.uid)
+        if known is not None:
+            self.vanished(known)
+        return None
 
     async def _write_status(
         self, body: Body, seen: Observation, memory: Memory, action: WriteStatus
