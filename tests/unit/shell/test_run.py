@@ -120,6 +120,25 @@ def test_an_object_lives_and_goes_by_the_loops_alone(world: World) -> None:
     run(life())
 
 
+def test_news_that_overtakes_the_answer_to_a_write_harms_nothing(world: World) -> None:
+    async def overtaken() -> None:
+        process = Live(world)
+        process.wire.overtaken = process.hear
+        async with started(process):
+            world.kube.create(KEY, SPEC)
+            await process.until(lambda: running(world))
+            await process.quiet()
+            assert process.queue.depth() == 0
+            world.kube.delete(KEY)
+            await process.until(lambda: not world.kube.objects)
+            await process.quiet()
+            assert len(process.objects) == 0, "the end was told before the answer"
+        assert [row.deleted for row in world.ledger.apps.values()] == [True]
+        assert len(world.ecs.launches) == 1
+
+    run(overtaken())
+
+
 def test_ready_is_said_after_the_first_list_and_the_first_sweep(world: World) -> None:
     async def start() -> None:
         process = Live(world)

@@ -65,12 +65,13 @@ class Wire:
 
     With ``suspends``, control is given away before each call; ``next`` is the one that follows.
     ``crash_at`` numbers calls from 1. With ``hang``, no call is answered any more (that needs an
-    event loop).
+    event loop). ``overtaken`` is called between a call's effect and its answer.
     """
 
     suspends: bool = False
     next: str = ""
     hang: bool = False
+    overtaken: Callable[[], None] | None = None
     crash_at: int | None = None
     crash_after: bool = False
     calls: list[Call] = field(default_factory=list)
@@ -108,6 +109,8 @@ class Wire:
         if fault is not None and not fault[2]:
             raise fault[1]
         result = do()
+        if self.overtaken is not None:
+            self.overtaken()
         if self.crash_at == len(self.calls):
             raise Crash
         if fault is not None:
