@@ -102,7 +102,7 @@ class Spec(SpecModel):
         tuple[Placement, ...],
         next_launch(
             "ladder of at most 10 rungs, tried in order when capacity is lacking. Empty: the "
-            "operator's setting, else the cluster's default strategy.",
+            "cluster's default strategy (FARGATE, if the template asks for it).",
             max_length=10,
             json_schema_extra=LIST_ATOMIC,
         ),

@@ -130,6 +130,9 @@ class Attempt(StatusModel):
     last_issued_at: Annotated[
         Time | None, Field(description="when RunTask was last meant to be called with this token.")
     ] = None
+    issued_by: Annotated[
+        Word, Field(description="the operator process that last meant to call RunTask.")
+    ] = ""
     failures: Annotated[
         Count, Field(description="consecutive failed attempts before this one.")
     ] = 0

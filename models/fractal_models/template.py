@@ -128,7 +128,7 @@ class Template(SpecModel):
         str,
         replaces(
             "ARN of the role with which ECS pulls the image, reads secrets and writes logs, at "
-            "most 2048 characters; empty: the operator's setting.",
+            "most 2048 characters; empty: none.",
             max_length=2048,
             pattern=ROLE_ARN,
         ),
@@ -137,7 +137,7 @@ class Template(SpecModel):
         str,
         replaces(
             "ARN of the role that the container's own AWS calls use, at most 2048 characters; "
-            "empty: the operator's setting.",
+            "empty: none.",
             max_length=2048,
             pattern=ROLE_ARN,
         ),

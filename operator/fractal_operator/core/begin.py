@@ -80,6 +80,7 @@ def _intent(state: State, spec: Spec, want: Wanted, cluster_arn: str, *, changed
         spec_hash=want.spec_hash,
         first_issued_at=state.now,
         last_issued_at=state.now,
+        issued_by=state.policy.process,
         failures=before.failures if before is not None and not changed else 0,
     )
     rendered = definitions.body(state, spec, want, attempt)

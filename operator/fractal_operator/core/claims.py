@@ -49,7 +49,7 @@ def repaired(
             number=number, first_issued_at=issued, last_issued_at=issued, container_name=name
         )
     truth = {
-        "cluster_arn": task.cluster_arn,
+        "cluster_arn": task.cluster_arn or attempt.cluster_arn,
         "definition_arn": task.definition_arn or attempt.definition_arn,
         "spec_hash": task.spec_hash or attempt.spec_hash,
     }

@@ -32,7 +32,7 @@ from fractal_models.container import (
     Status,
     Task,
 )
-from fractal_models.observed import STATE_RANK, TaskArn
+from fractal_models.observed import STATE_RANK, ObservedTask, TaskArn
 from fractal_operator.core import (
     begin,
     conditions,
@@ -46,6 +46,7 @@ from fractal_operator.core import (
     tokens,
 )
 from fractal_operator.core.merge import State
+from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import (
     FINALIZER,
     AddFinalizer,
@@ -103,6 +104,9 @@ def _may_skip_write(verdict: Verdict, seen: Observation) -> bool:
 def judge(state: State) -> Verdict:
     """What is to happen to this object now."""
     seen = state.seen
+    other = merge.stranger(seen, state.policy)
+    if other is not None and not ending.abandoned(state):
+        return Verdict(state, _taken(other, deleting=seen.deleting_since is not None))
     if seen.deleting_since is not None:
         return ending.delete(state)
     if seen.spec is None:
@@ -121,6 +125,17 @@ def judge(state: State) -> Verdict:
             return outcome
         state = outcome
     return begin.begin(state, seen.spec)
+
+
+def _taken(task: ObservedTask, *, deleting: bool) -> Situation:
+    """Another installation's task lives for this object: neither a second one, nor a leak."""
+    origin = tokens.parse_started_by(task.started_by)
+    text = (
+        f"Task {task.arn} of this object belongs to the installation "
+        f"{origin.install if origin else ''!r}: set FRACTAL_INSTALL_ID to that to go on with it, "
+        "or stop the task."
+    )
+    return phases.stuck(text) if deleting else phases.refused("OtherInstallation", text)
 
 
 def _unreadable(state: State) -> Verdict:

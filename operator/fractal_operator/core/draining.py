@@ -45,6 +45,8 @@ def unsent(state: State, attempt: Attempt) -> bool:
     known = launch_of(state, attempt)
     if known is None or not known.certain or known.failures is not None:
         return False
+    if attempt.issued_by != state.policy.process:
+        return False  # another process took the attempt over, and may have called since
     return known.problem is None or known.problem.kind != "TokenConflict"
 
 
@@ -54,7 +56,8 @@ def drained(state: State, attempt: Attempt) -> bool:
         return True
     last = last_issued(state, attempt)
     known = launch_of(state, attempt)
-    if known is not None and known.certain and known.failures is not None and known.at is not None:
+    mine = attempt.issued_by == state.policy.process
+    if mine and known is not None and known.certain and known.failures is not None and known.at:
         nature, _, _ = failures.unplaced(known.failures)
         if nature is not Nature.UNKNOWN and _looked(state, attempt, known.at):
             return True

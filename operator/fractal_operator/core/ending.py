@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from fractal_models.container import DeletionPolicy, Role, Task
 from fractal_models.observed import ObservedTask
-from fractal_operator.core import draining, losses, phases, tokens
+from fractal_operator.core import draining, failures, losses, phases, tokens
 from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import ABANDON, RETAINED, Action, RemoveFinalizer, StopTask, TagTask
@@ -90,22 +90,36 @@ def wind_down(state: State, reason: str, waiting: Situation) -> Verdict | None:
         return None
     return Verdict(
         state,
-        waiting,
+        refused_stop(state, waiting),
         reads=lookups(state),
         calls=stop_calls(state),
         again_at=state.now + STOP_AGAIN,
     )
 
 
+def refused_stop(state: State, situation: Situation) -> Situation:
+    """The situation, saying so if ECS refuses to stop a task: that needs a person."""
+    for arn, call in state.seen.stops.items():
+        task, problem = state.task(arn), call.problem
+        refused = problem is not None and problem.kind in ("Rejected", "AccessDenied")
+        if task is not None and task.live and refused and problem is not None:
+            words = failures.rejection(problem.code, problem.message)
+            return situation.but_stalled(words.reason, words.message(problem.message))
+    return situation
+
+
 def delete(state: State) -> Verdict:
     """Deletion (design rule 12): the finalizer goes when ECS confirms that nothing is left."""
     seen = state.seen
     released = Verdict(state, phases.deleting(""), calls=(RemoveFinalizer(),))
-    if seen.annotations.get(ABANDON) == seen.uid:
+    if abandoned(state):
         return released
     if state.attempt is None and seen.bare_since is not None and not _swept(state):
         text = "Looking at the cluster's tasks once: the status does not say what was launched."
         verdict: Verdict | None = Verdict(state, phases.deleting(text), wants_sweep=True)
+    elif _unswept(state):
+        text = "Looking at the cluster's tasks once before the object goes."
+        verdict = Verdict(state, phases.deleting(text), wants_sweep=True)
     elif _retains(state):
         verdict = _retain(state)
     else:
@@ -113,6 +127,12 @@ def delete(state: State) -> Verdict:
     if verdict is None:
         return released
     return _or_stuck(verdict)
+
+
+def abandoned(state: State) -> bool:
+    """Whether somebody gave this very object up, with whatever runs for it."""
+    deleting = state.seen.deleting_since is not None
+    return deleting and state.seen.annotations.get(ABANDON) == state.seen.uid
 
 
 def _retains(state: State) -> bool:
@@ -144,6 +164,19 @@ def _retain(state: State) -> Verdict | None:
     return Verdict(state, situation, calls=(tag,))
 
 
+def _unswept(state: State) -> bool:
+    """Whether nobody has looked at the attempt's cluster since this process began.
+
+    The status may have been restored from before a task that lives.
+    """
+    home = state.seen.home
+    return (
+        state.attempt is not None
+        and home is not None
+        and (home.swept_since is None and not losses.cluster_gone(state.seen, state.attempt))
+    )
+
+
 def _swept(state: State) -> bool:
     target, since = state.seen.target, state.seen.bare_since
     if target is None or target.gone:
@@ -166,6 +199,7 @@ def _or_stuck(verdict: Verdict) -> Verdict:
     calls = (*seen.stops.values(), *seen.retained.values())
     problems = [call.problem.message for call in calls if call.problem]
     views = [view for view in (seen.home, seen.target) if view is not None]
+    problems = [view.paused for view in views if view.paused] + problems
     problems += [view.problem.message for view in views if view.problem]
     if seen.lookup is not None and seen.lookup.problem is not None:
         problems.append(seen.lookup.problem.message)

@@ -21,6 +21,18 @@ class Nature(Enum):
     UNKNOWN = auto()  # a task may exist all the same: drain first
 
 
+_MOVING = re.compile(
+    r"\s*\(?(aws )?request ?id:? [0-9a-f-]{8,}\)?"  # one for each call
+    r"|\b\d{8}T\d{6}Z\b|\b\d{4}-\d\d-\d\dT[\d:.]+Z?",  # signatures name the time
+    re.IGNORECASE,
+)
+
+
+def stable(text: str) -> str:
+    """The text without what differs from call to call: else every call would be a status write."""
+    return _MOVING.sub("", text)
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """``reason`` is one CamelCase word for conditions; ``hint`` says what a person should do."""
@@ -30,7 +42,7 @@ class Explanation:
 
     def message(self, text: str) -> str:
         """The sentence for people: what ECS said, then what to do."""
-        said = text.strip().rstrip(".")
+        said = stable(text).strip().rstrip(".")
         return f"{said}. {self.hint}" if said else self.hint
 
 
@@ -180,7 +192,7 @@ _STOPS: tuple[tuple[str, Explanation], ...] = (
     ),
     (
         r"Host EC2|instance .*(terminated|stopped)",
-        Explanation("HostTerminated", "The EC2 instance went away; the task is launched again."),
+        Explanation("HostTerminated", "The EC2 instance went away; see spec.restartPolicy."),
     ),
 )
 
@@ -194,13 +206,13 @@ _STOP_CODES: dict[str, Explanation] = {
         "StoppedExternally", "The ECS service scheduler stopped the task."
     ),
     "SpotInterruption": Explanation(
-        "SpotInterruption", "Spot capacity was reclaimed; the task is launched again."
+        "SpotInterruption", "AWS reclaimed the Spot capacity; see spec.restartPolicy."
     ),
     "TerminationNotice": Explanation(
-        "TerminationNotice", "The host is being retired; the task is launched again."
+        "TerminationNotice", "The host is being retired; see spec.restartPolicy."
     ),
     "InfrastructureHealth": Explanation(
-        "InfrastructureHealth", "The host was unhealthy; the task is launched again."
+        "InfrastructureHealth", "The host was unhealthy; see spec.restartPolicy."
     ),
     "Lost": Explanation("TaskLost", "ECS no longer knows the task; its end was not seen."),
     "CapacityUnavailable": Explanation(
@@ -274,10 +286,11 @@ OUR_STOPS = frozenset({"Deleted", "Suspended", "Replaced", "Superseded", "Expire
 CAPACITY_STOPS = frozenset({"CapacityUnavailable", "RungTimeout"})
 """Ends for want of capacity: the next rung of spec.placement follows."""
 
+INFRASTRUCTURE_STOPS = frozenset({"SpotInterruption", "TerminationNotice", "InfrastructureHealth"})
+"""Ends that the infrastructure brought about, whatever exit code the container had then."""
+
 UNCOUNTED_STOPS = OUR_STOPS | {
-    "SpotInterruption",
-    "TerminationNotice",
-    "InfrastructureHealth",
+    *INFRASTRUCTURE_STOPS,
     *CAPACITY_STOPS,
     "LaunchFailed",
     "LaunchRejected",

@@ -42,8 +42,11 @@ def pursue(state: State, spec: Spec, attempt: Attempt) -> Verdict | State:
     if state.now - draining.first_issued(state, attempt) >= TOKEN_LIFE:
         return _settle(state, attempt, "Unresolved", "no task of this attempt was found", waiting)
     if problem is not None and problem.kind == "TokenConflict":
-        text = f"The client token of attempt {attempt.number} is bound to a task not visible yet."
+        text = f"The client token of attempt {attempt.number} is bound to a launch not visible yet."
         return draining.drain(state, attempt, phases.waiting("TokenConflict", text))
+    if problem is not None and problem.kind == "QuotaReached":
+        shown = phases.waiting(failures.QUOTA.reason, failures.QUOTA.message(problem.message))
+        return _settle(state, attempt, "CapacityUnavailable", problem.message, shown)
     return _send(state, spec, attempt, known)
 
 
@@ -113,6 +116,8 @@ def _send(state: State, spec: Spec, attempt: Attempt, known: Launch | None) -> V
             "definition_arn": want.definition.arn,
             "container_name": want.container,
             "spec_hash": want.spec_hash,
+            # Another process's intent is no leave to call: the write in between is the fence.
+            "issued_by": state.policy.process,
         }
     )
     rendered = definitions.body(state, spec, want, again)
@@ -129,11 +134,7 @@ def next_call_at(state: State, attempt: Attempt, known: Launch | None) -> dateti
     """When RunTask may be called (again): soon after a lost answer, with growing pauses."""
     if known is None or known.at is None:
         return state.now
-    full = known.problem is not None and known.problem.kind == "QuotaReached"
-    first, cap = (30.0, 300.0) if full else (1.0, 30.0)
-    return known.at + backoff.delay(
-        known.calls, state.seen.uid, attempt.number, first=first, cap=cap
-    )
+    return known.at + backoff.delay(known.calls, state.seen.uid, attempt.number, first=1, cap=30)
 
 
 def _calling(attempt: Attempt, known: Launch | None) -> Situation:
@@ -143,9 +144,6 @@ def _calling(attempt: Attempt, known: Launch | None) -> Situation:
         case "Throttled":
             text = "AWS limits the rate of launches; it is tried again."
             return phases.waiting("Throttled", text)
-        case "QuotaReached":
-            text = failures.QUOTA.message(known.problem.message)
-            return phases.waiting(failures.QUOTA.reason, text)
         case "Unavailable":
             return phases.waiting("EcsUnavailable", "ECS cannot be reached; it is tried again.")
         case _:

@@ -100,6 +100,17 @@ def merge(seen: Observation, policy: Policy) -> State:
     return _adopt(_end_unlisted(state, ours), ours)
 
 
+def stranger(seen: Observation, policy: Policy) -> ObservedTask | None:
+    """A live task that another installation launched for this very object, if there is one."""
+    for task in seen.tasks:
+        origin = tokens.parse_started_by(task.started_by)
+        if origin is None or origin.uid != seen.uid or origin.install == policy.install:
+            continue
+        if task.live:
+            return task
+    return None
+
+
 def number_of(task: ObservedTask, seen: Observation, policy: Policy) -> int | None:
     """The attempt that launched ``task``, or None if it is not this object's task."""
     origin = tokens.parse_started_by(task.started_by)
@@ -134,7 +145,8 @@ def _take(state: State, entry: Task, ours: Mapping[TaskArn, tuple[int, ObservedT
         entry = entry.model_copy(update={"attempt": number})
         if task.stopped:
             return _stopped(state, entry, task)
-        return replace(state, entries=(*state.entries, refreshed(entry, task)))
+        main = state.attempt.container_name if state.attempt else ""
+        return replace(state, entries=(*state.entries, refreshed(entry, task, main)))
     task_seen = state.task(arn)
     if task_seen is not None and number_of(task_seen, seen, state.policy) is None:
         return state  # somebody else's task: a forged or stale claim, never touched
@@ -209,7 +221,7 @@ def _entry(number: int, task: ObservedTask) -> Task:
     return refreshed(Task(attempt=number, role=Role.CURRENT, arn=task.arn), task)
 
 
-def refreshed(entry: Task, task: ObservedTask) -> Task:
+def refreshed(entry: Task, task: ObservedTask, main_container: str = "") -> Task:
     """The entry with what ECS shows now; PROVISIONING to ACTIVATING is one stage, one write.
 
     But for a task that was long in PROVISIONING: what follows has a time limit of its own.
@@ -223,10 +235,17 @@ def refreshed(entry: Task, task: ObservedTask) -> Task:
     return stage.model_copy(
         update={
             "definition_arn": task.definition_arn or entry.definition_arn,
-            "health_status": task.health if task.health != "UNKNOWN" else "",
+            "health_status": _health(task, main_container),
             "started_at": task.started_at or entry.started_at,
         }
     )
+
+
+def _health(task: ObservedTask, main_container: str) -> str:
+    """The main container's health, "" while nothing is known of it."""
+    own = [each.health for each in task.containers if each.name == main_container]
+    health = own[0] if own and len(task.containers) > 1 else task.health
+    return "" if health == "UNKNOWN" else health
 
 
 def _group(status: str) -> int:

@@ -18,6 +18,11 @@ def newer(old: ObservedTask | None, new: ObservedTask) -> ObservedTask:
         return old
     return replace(
         new,
+        cluster_arn=new.cluster_arn or old.cluster_arn,
+        launch_type=new.launch_type or old.launch_type,
+        capacity_provider=new.capacity_provider or old.capacity_provider,
+        container_instance_arn=new.container_instance_arn or old.container_instance_arn,
+        eni_id=new.eni_id or old.eni_id,
         version=new.version if new.version is not None else old.version,
         definition_arn=new.definition_arn or old.definition_arn,
         started_by=new.started_by or old.started_by,

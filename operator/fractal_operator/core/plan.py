@@ -27,9 +27,13 @@ RETAINED = "fractal.co/retained"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings that decide: which installation this is, and what empty spec fields mean."""
+    """The settings that decide: which installation this is, and what empty spec fields mean.
+
+    ``process`` names this process among all that ever ran; an attempt says which one issued it.
+    """
 
     install: str
+    process: str = ""
     region: str = ""
     cluster: str = ""
     subnets: tuple[str, ...] = ()

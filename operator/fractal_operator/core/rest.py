@@ -27,7 +27,7 @@ def finished(state: State, spec: Spec) -> Situation | None:
         return None
     words = failures.termination(end.stop_code, end.reason)
     if not _restarts(spec.restart_policy, end):
-        if end.exit_code == 0:
+        if end.exit_code == 0 and end.stop_code not in failures.INFRASTRUCTURE_STOPS:
             return phases.succeeded("The main container exited with code 0.")
         return phases.refused(words.reason, _told(words, end))
     if state.attempt.failures > spec.backoff_limit:
@@ -44,7 +44,7 @@ def _restarts(policy: RestartPolicy, end: Termination) -> bool:
         case RestartPolicy.ALWAYS:
             return True
         case RestartPolicy.ON_FAILURE:
-            return end.exit_code != 0
+            return end.exit_code != 0 or end.stop_code in failures.INFRASTRUCTURE_STOPS
         case RestartPolicy.NEVER:
             return False
         case _:

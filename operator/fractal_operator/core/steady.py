@@ -10,6 +10,8 @@ from fractal_operator.core import (
     definitions,
     draining,
     ending,
+    failures,
+    losses,
     merge,
     phases,
     request,
@@ -63,8 +65,12 @@ def _spec_hash(state: State, current: Task) -> str:
 
 
 def _shown(state: State, spec: Spec, current: Task) -> Verdict:
-    rank = STATE_RANK.get(current.last_status, 0)
-    if rank > STATE_RANK["RUNNING"]:
+    rank, task = STATE_RANK.get(current.last_status, 0), state.task(current.arn)
+    if losses.cluster_gone(state.seen, state.attempt):
+        words = failures.rejection("ClusterNotFound", "")
+        text = words.message("The ECS cluster of the task does not exist any more")
+        return Verdict(state, phases.refused(words.reason, text))
+    if rank > STATE_RANK["RUNNING"] or (task is not None and task.stopping):
         return Verdict(state, phases.stopping("Stopping", "The ECS task is stopping."))
     if rank < STATE_RANK["RUNNING"]:
         return Verdict(state, phases.starting(current.attempt))
@@ -79,7 +85,7 @@ def replacing(state: State) -> Verdict:
         situation = phases.stopping("Expiring", "Stopping the ECS task: its lifetime is over.")
     return Verdict(
         state,
-        situation,
+        ending.refused_stop(state, situation),
         reads=ending.lookups(state),
         calls=ending.stop_calls(state),
         again_at=state.now + ending.STOP_AGAIN,

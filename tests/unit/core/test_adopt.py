@@ -44,7 +44,6 @@ from fractal_operator.core.plan import Find, Lookup, Missing, RunTask, StopTask,
     [
         (started_by(3), True),
         (started_by(3, uid="another"), False),
-        (started_by(3, install="another"), False),
         ("", False),
         ("fc/ins", False),
         ("ecs-svc/1", False),

@@ -180,7 +180,7 @@ def test_a_bound_token_without_a_task_to_see_stays_unresolved_until_it_dies() ->
     it.edit(dpi=96)
     it.run(40 * 60, every=20)
     assert it.launched == 1
-    assert "bound to a task not visible yet" in it.status["message"]
+    assert "bound to a launch not visible yet" in it.status["message"]
     writes = len(it.writes)
     it.run(120)
     assert len(it.writes) == writes
