@@ -66,16 +66,18 @@ def test_an_unreadable_answer_is_no_unknown_reference(answered: dict[str, Any]) 
         client(stubs).resolve_definition(FAMILY)
 
 
-def test_a_family_is_resolved_each_time_and_a_revision_once_in_five_minutes() -> None:
+def test_a_family_is_asked_for_again_after_seconds_and_a_revision_after_five_minutes() -> None:
     stubs, clock = Stubs.active(), Clock()
     ecs = client(stubs, clock)
     for revision in (1, 2):
         stubs.ecs.add_response(
             "describe_task_definition", described(revision), {"taskDefinition": FAMILY}
         )
-        found = ecs.resolve_definition(FAMILY)
-        assert found
-        assert found.arn == arn(revision)
+        for _ in range(3):
+            found = ecs.resolve_definition(FAMILY)
+            assert found
+            assert found.arn == arn(revision)
+        clock.time += 5
     for reference in (arn(2), f"{FAMILY}:2", arn(1)):
         assert ecs.resolve_definition(reference)
     stubs.assert_all_sent()
@@ -228,6 +230,28 @@ def test_many_threads_register_each_family_once() -> None:
     assert sorted(registry.sent) == sorted(
         (kind, family) for kind in ("Describe", "Register") for family in families
     )
+
+
+def test_many_threads_that_name_a_family_share_one_question() -> None:
+    callers = 24
+    entered, go = threading.Semaphore(0), threading.Event()
+    registry = Registry(lambda: go.wait(timeout=30))
+    registry.sent.append(("Register", "web"))
+    ecs = EcsClient(registry.clients, QuotaGroups(), monotonic=Clock().monotonic)
+
+    def resolve(_: int) -> str:
+        entered.release()
+        found = ecs.resolve_definition("web")
+        assert found
+        return found.arn
+
+    with ThreadPoolExecutor(callers) as pool:
+        futures = [pool.submit(resolve, number) for number in range(callers)]
+        for _ in range(callers):
+            assert entered.acquire(timeout=30)
+        go.set()
+        assert {future.result(timeout=30) for future in futures} == {arn(1, "web")}
+    assert registry.sent.count(("Describe", "web")) == 1
 
 
 def test_threads_that_wait_for_a_failing_registration_fail_with_it() -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from fractal_helpers.aws import decode
 from fractal_helpers.aws.cache import Cache
@@ -20,7 +20,10 @@ from fractal_models.observed import TaskDefinition
 
 _UNKNOWN = re.compile(r"Unable to describe task definition", re.IGNORECASE)
 _REVISION_SECONDS = 300.0
+_LATEST_SECONDS = 5.0  # many objects that start together name the same family
 _SIZE = 4096
+
+T = TypeVar("T")
 
 
 class Definitions:
@@ -33,19 +36,30 @@ class Definitions:
         self._api_once = api_once
         self._revisions: Cache[str, TaskDefinition] = Cache(_SIZE, monotonic=monotonic)
         self._families: Cache[str, TaskDefinition] = Cache(_SIZE, monotonic=monotonic)
+        self._latest: Cache[str, TaskDefinition] = Cache(_SIZE, monotonic=monotonic)
         self._flights: dict[str, Future[TaskDefinition]] = {}
+        self._questions: dict[str, Future[TaskDefinition | None]] = {}
         self._lock = threading.Lock()
 
     def resolve(self, reference: str) -> TaskDefinition | None:
         """The definition that a family, ``family:revision`` or ARN names; None when there is none.
 
-        A bare family is its latest ACTIVE revision and asked for each time. A revision never
+        A bare family is its latest ACTIVE revision, remembered for five seconds. A revision never
         changes but for its status, so it is remembered for five minutes, half of the time in which
-        ECS itself may still run a deregistered one.
+        ECS itself may still run a deregistered one. Concurrent callers share one question.
         """
         key = _name(reference)
-        if ":" in key and (known := self._revisions.get(key)):
-            return known
+        cache = self._revisions if ":" in key else self._latest
+
+        def ask() -> TaskDefinition | None:
+            found = self._ask(reference)
+            if found is not None and cache is self._latest:
+                cache.put(key, found, _LATEST_SECONDS)
+            return found
+
+        return self._together(self._questions, key, lambda: cache.get(key), ask)
+
+    def _ask(self, reference: str) -> TaskDefinition | None:
         try:
             answer = self._api.call("DescribeTaskDefinition", {"taskDefinition": reference})
         except Rejected as error:
@@ -64,34 +78,50 @@ class Definitions:
         ``OutcomeUnknown`` the next call looks up first, so a lost reply costs no second revision.
         """
         family = str(registration["family"])
+
+        def ask() -> TaskDefinition:
+            found = self._find(family) or self._register(registration, family)
+            self._families.put(family, found)
+            return found
+
+        return self._together(self._flights, family, lambda: self._families.get(family), ask)
+
+    def _together(
+        self,
+        flights: dict[str, Future[T]],
+        key: str,
+        known: Callable[[], T | None],
+        ask: Callable[[], T],
+    ) -> T:
+        """What is known, or the outcome of one ``ask`` that concurrent callers of a key share."""
         with self._lock:
-            if known := self._families.get(family):
-                return known
-            flight = self._flights.get(family)
+            if (found := known()) is not None:
+                return found
+            flight = flights.get(key)
             if flight is None:
-                mine = self._flights[family] = Future()
+                mine = flights[key] = Future()
         if flight is not None:
             return flight.result()  # bounded: the timeouts of the calls bound the other thread
         try:
-            found = self._find(family) or self._register(registration, family)
-            self._families.put(family, found)
-            mine.set_result(found)
+            answer = ask()
+            mine.set_result(answer)
         except BaseException as error:
             mine.set_exception(error)
             raise
         finally:
             with self._lock:
-                del self._flights[family]
-        return found
+                del flights[key]
+        return answer
 
     def forget(self, reference: str) -> None:
         """Forget a family and revision: ECS said that the definition is not ACTIVE any more."""
         key = _name(reference)
         self._revisions.drop(key)
         self._families.drop(key.split(":", 1)[0])
+        self._latest.drop(key.split(":", 1)[0])
 
     def _find(self, family: str) -> TaskDefinition | None:
-        found = self.resolve(family)
+        found = self._ask(family)
         return found if found and found.status == "ACTIVE" else None
 
     def _register(self, registration: Mapping[str, Any], family: str) -> TaskDefinition:
