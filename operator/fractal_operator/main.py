@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from secrets import token_hex
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ from fractal_operator.shell.act import Actor
 from fractal_operator.shell.aws import AwsEcs, DaemonPool
 from fractal_operator.shell.clusters import Clusters
 from fractal_operator.shell.memory import Memories
-from fractal_operator.shell.objects import Objects
+from fractal_operator.shell.objects import Objects, uid_of
 from fractal_operator.shell.observe import Observer
 from fractal_operator.shell.reconcile import Reconciler
 from fractal_operator.shell.record import Recorder
@@ -63,9 +64,12 @@ class SystemClock:
 class ThreadedLedger:
     """The Ledger port over the synchronous PostgreSQL ledger, in one thread of its own."""
 
-    def __init__(self, ledger: PostgresLedger, install: str) -> None:
+    def __init__(
+        self, ledger: PostgresLedger, install: str, namespaces: Sequence[str] = ()
+    ) -> None:
         self._ledger = ledger
         self._install = install
+        self._namespaces = tuple(namespaces)
         self._pool = DaemonPool(1)
 
     async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
@@ -75,10 +79,10 @@ class ThreadedLedger:
         await self._pool.run(lambda: self._ledger.touch(arns, observed_at))
 
     async def live_uids(self) -> Sequence[str]:
-        return await self._pool.run(lambda: self._ledger.live_uids(self._install))
+        return await self._pool.run(lambda: self._ledger.live_uids(self._install, self._namespaces))
 
     async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
-        return await self._pool.run(lambda: self._ledger.close_missing(uids, at))
+        return await self._pool.run(lambda: self._ledger.close_missing(self._install, uids, at))
 
 
 class NoLedger:
@@ -149,6 +153,7 @@ def compose(
     """Put the parts together."""
     policy = Policy(
         install=install,
+        process=token_hex(8),
         region=settings.region or "",
         cluster=settings.cluster or "",
         subnets=settings.subnets,
@@ -174,7 +179,12 @@ def compose(
         metrics.db_errors.inc()
         log.error("PostgreSQL refuses a record: %s", record)
 
-    recorder = Recorder(_ledger(settings, install), clock, refused=refused)
+    def replay() -> None:
+        memories.retell()
+        for body in objects.bodies():
+            wake(uid_of(body))
+
+    recorder = Recorder(_ledger(settings, install), clock, refused=refused, replay=replay)
     tasks = Tasks(install, wake, metrics.duplicate_tasks.inc)
     observer = Observer(
         ecs=ecs,
@@ -242,7 +252,7 @@ def _ledger(settings: Settings, install: str) -> Ledger:
     for secret in (url, urlsplit(url).password):
         if secret:
             logs.register_secret(secret)
-    return ThreadedLedger(PostgresLedger(create_engine(url)), install)
+    return ThreadedLedger(PostgresLedger(create_engine(url)), install, settings.namespaces)
 
 
 def _set_on_signals(stop: asyncio.Event) -> None:

@@ -76,6 +76,10 @@ class Observer:
         except FractalError as error:
             complete = False
             self._failed(cluster, error)
+        except Exception as error:  # one cluster's trouble is no other's
+            log.exception("sweep of ECS cluster %s in %s broke", cluster.reference, cluster.region)
+            complete = False
+            self._failed(cluster, FractalError(f"the sweep broke: {error!r}"))
         cluster.swept_at = self._clock.monotonic()
         if complete:
             cluster.problem = None
@@ -128,6 +132,7 @@ class Observer:
         if cluster.swept_since is None:
             listed |= set(await self._ecs.list_tasks(region, arn, stopped=True))
         cluster.foreign &= listed
+        self.tasks.keep_strangers(arn, listed)
         self.tasks.present(listed)
         expected = set(self.tasks.expected(arn))
         asked = sorted((listed - cluster.foreign) | expected)
@@ -174,8 +179,11 @@ class Observer:
         await self._locate(cluster, found.tasks)
         for task in found.tasks:
             self.tasks.observe(task)
+        expected = len(self.tasks.expected(cluster.arn))
         for gone in found.missing:
             self.tasks.absent(gone, now)
+        if not cluster.paused:  # only a full sweep ends a pause
+            self._suspect(cluster, expected)
 
     async def _locate(self, cluster: Cluster, tasks: tuple[ObservedTask, ...]) -> None:
         """Look up the addresses of running tasks that somebody waits for, once a task.

@@ -29,10 +29,13 @@ class Tasks:
         self._wake = wake
         self._duplicate = duplicate
         self._seen: dict[TaskArn, ObservedTask] = {}
+        self._launched: set[TaskArn] = set()
         self._missing: dict[TaskArn, Missing] = {}
+        self._alive: set[str] = set()
         self._arns: dict[str, set[TaskArn]] = {}
         self._claims: dict[TaskArn, str] = {}
         self._close: set[str] = set()
+        self._strangers: dict[str, dict[TaskArn, ObservedTask]] = {}
 
     def owner(self, task: ObservedTask) -> str | None:
         """The uid that a task of this installation was launched for."""
@@ -41,6 +44,7 @@ class Tasks:
 
     def claim(self, uid: str, arns: Iterable[str]) -> None:
         """Note which tasks an object's status claims (all of them), so that they are observed."""
+        self._alive.add(uid)
         claimed = {TaskArn(arn) for arn in arns if arn}
         known = self._arns.setdefault(uid, set())
         for arn in known - claimed:
@@ -49,6 +53,7 @@ class Tasks:
                 if self._lost(arn) and self._owner_of(arn) in (uid, None):
                     # Given up: the last sight of it must not be adopted again.
                     self._seen.pop(arn, None)
+                    self._launched.discard(arn)
                 self._missing.pop(arn, None)
             if arn not in self._seen:
                 known.discard(arn)
@@ -67,32 +72,62 @@ class Tasks:
     def forget(self, uid: str) -> None:
         """The object is gone: drop what concerned it, but for live tasks of ours (orphans)."""
         self._close.discard(uid)
+        self._alive.discard(uid)
         for arn in self._arns.pop(uid, set()):
             self._claims.pop(arn, None)
             self._missing.pop(arn, None)
             task = self._seen.get(arn)
             if task is not None and not (task.live and self.owner(task)):
-                del self._seen[arn]
+                self._drop(arn, None)
 
     def of(self, uid: str) -> tuple[ObservedTask, ...]:
-        """All known tasks that concern an object, claimed or launched for it."""
+        """All known tasks that concern an object: claimed, or launched for it by anybody."""
         arns = sorted(self._arns.get(uid, ()))
-        return tuple(self._seen[arn] for arn in arns if arn in self._seen)
+        own = [self._seen[arn] for arn in arns if arn in self._seen]
+        others = self._strangers.get(uid, {})
+        return (*own, *(others[arn] for arn in sorted(others) if arn not in self._seen))
+
+    def _note_stranger(self, task: ObservedTask) -> None:
+        """Another installation's task: should its uid be one of ours, it bars a launch."""
+        origin = tokens.parse_started_by(task.started_by)
+        if origin is not None and task.live:
+            self._strangers.setdefault(origin.uid, {})[task.arn] = task
+            self._wake(origin.uid)
+
+    def keep_strangers(self, cluster_arn: str, listed: Iterable[TaskArn]) -> None:
+        """Forget other installations' tasks of a cluster that a list does not show any more."""
+        prefix, shown = task_prefix(cluster_arn), set(listed)
+        for uid, others in list(self._strangers.items()):
+            kept = {a: t for a, t in others.items() if not a.startswith(prefix) or a in shown}
+            if len(kept) < len(others):
+                self._wake(uid)
+            if kept:
+                self._strangers[uid] = kept
+            else:
+                del self._strangers[uid]
 
     def missing_of(self, uid: str) -> dict[TaskArn, Missing]:
         arns = self._arns.get(uid, ())
         return {arn: self._missing[arn] for arn in arns if arn in self._missing}
 
-    def observe(self, task: ObservedTask) -> None:
-        """Take in one sight of a task; wakes its object if anything changed."""
+    def observe(self, task: ObservedTask, *, launched: bool = False) -> None:
+        """Take in one sight of a task; wakes its object if anything changed.
+
+        ``launched``: it is RunTask's answer, after which ECS may call the task MISSING for a while.
+        """
         uid = self.owner(task) or self._claims.get(task.arn)
         if uid is None:
+            self._note_stranger(task)
             return
         old = self._seen.get(task.arn)
         kept = newer(old, task)
         if old is None and kept.live and self._twin(uid, kept) is not None:
             log.error("second live task %s for %s", kept.arn, kept.started_by)
             self._duplicate()
+        if not launched:
+            self._launched.discard(task.arn)
+        elif old is None:
+            self._launched.add(task.arn)
         self._seen[task.arn] = kept
         self._arns.setdefault(uid, set()).add(task.arn)
         was_missing = self._missing.pop(task.arn, None) is not None
@@ -108,17 +143,31 @@ class Tasks:
 
     def absent(self, arn: TaskArn, now: datetime) -> None:
         """ECS answered MISSING; wakes the object once that has lasted long enough to mean it."""
+        uid = self._claims.get(arn) or self._owner_of(arn)
+        if uid not in self._alive:
+            self._drop(arn, uid)  # nobody waits for it: its object went before it
+            return
         known = self._missing.get(arn)
         first = known.first if known else now
         self._missing[arn] = Missing(first, now, known.count + 1 if known else 1)
-        uid = self._claims.get(arn) or self._owner_of(arn)
-        if uid is not None and known is not None and now - first >= LOST_AFTER:
+        if known is not None and now - first >= LOST_AFTER:
             self._wake(uid)
+
+    def _drop(self, arn: TaskArn, uid: str | None) -> None:
+        self._seen.pop(arn, None)
+        self._launched.discard(arn)
+        if uid is None:
+            return
+        arns = self._arns.get(uid, set())
+        arns.discard(arn)
+        if not arns and uid not in self._alive:
+            self._arns.pop(uid, None)
 
     def present(self, arns: Iterable[TaskArn]) -> None:
         """A list shows these tasks: they are not missing."""
         for arn in arns:
             self._missing.pop(arn, None)
+            self._launched.discard(arn)
 
     def _lost(self, arn: TaskArn) -> bool:
         absent = self._missing.get(arn)
@@ -139,15 +188,21 @@ class Tasks:
         return [arn for arn in self.expected(cluster_arn) if self._moves(arn)]
 
     def vanished(self, cluster_arn: str) -> list[TaskArn]:
-        """Of these, the ones that ECS does not know any more though it once showed them."""
-        return [arn for arn in self.expected(cluster_arn) if arn in self._missing]
+        """Of these, the ones that ECS does not know any more though it once showed them.
+
+        One that only RunTask, or a status, tells of may as well be too new to be shown.
+        """
+        missing = (arn for arn in self.expected(cluster_arn) if arn in self._missing)
+        return [arn for arn in missing if self._was_shown(arn) or self._lost(arn)]
+
+    def _was_shown(self, arn: TaskArn) -> bool:
+        return arn in self._seen and arn not in self._launched
 
     def prune(self, now: datetime) -> None:
         """Drop tasks that stopped long ago and that no status claims any more."""
         for arn, task in list(self._seen.items()):
             if task.stopped and arn not in self._claims and now - task.observed_at > KEPT_STOPPED:
-                del self._seen[arn]
-                self._arns.get(self.owner(task) or "", set()).discard(arn)
+                self._drop(arn, self.owner(task))
 
     def lives(self, arn: TaskArn) -> bool:
         """Whether the task is known and has not stopped."""
