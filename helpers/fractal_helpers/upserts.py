@@ -57,12 +57,14 @@ class Row:
 def coalesce(batch: Sequence[Record]) -> list[Row]:
     """Return one row for each primary key, the greatest: ON CONFLICT cannot touch a row twice.
 
-    They are sorted, so that two writers lock rows in the same order and cannot deadlock.
+    Of a transition told twice it is the first. They are sorted, so that two writers lock rows in
+    the same order and cannot deadlock.
     """
     rows: dict[tuple[str, str], Row] = {}
     for row in map(_row, batch):
         place = (row.model.__tablename__, row.key)
-        if row.rank >= rows.setdefault(place, row).rank:
+        known = rows.setdefault(place, row)
+        if row.rank >= known.rank and row.model is not ContainerHistory:
             rows[place] = row
     return [rows[place] for place in sorted(rows)]
 

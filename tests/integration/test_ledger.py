@@ -261,6 +261,13 @@ def test_history_is_never_rewritten(ledger: PostgresLedger) -> None:
     assert [row["message"] for row in ledger.history("uid-1")] == [""]
 
 
+def test_of_a_transition_told_twice_in_one_batch_the_first_telling_counts(
+    ledger: PostgresLedger,
+) -> None:
+    ledger.write([HISTORY, replace(HISTORY, message="told again", phase_to="Running")])
+    assert [row["message"] for row in ledger.history("uid-1")] == [HISTORY.message]
+
+
 ranks = st.tuples(st.integers(0, 2), st.integers(1, 3), st.integers(0, 3))
 containers = st.builds(
     lambda arn, state, rank: replace(
