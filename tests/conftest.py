@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,9 +57,10 @@ def _server() -> str:
     return f"Kubernetes API server {told['gitVersion']} of {GIVEN}"
 
 
-@pytest.fixture(autouse=True)
-def crd_lock(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Workers share a real server, and with it the CRD, which a test marked ``alone`` takes away.
+@contextmanager
+def crd_kept(*, alone: bool = False) -> Iterator[None]:
+    """Workers share a real server, and with it the CRD: as long as this is entered nobody takes it
+    away, or with ``alone`` nobody else relies on it.
 
     A stand-in belongs to one worker, whose tests run one after the other.
     """
@@ -66,6 +68,12 @@ def crd_lock(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     with (Path(tempfile.gettempdir()) / "fractal-e2e.lock").open("w") as file:
-        alone = request.node.get_closest_marker("alone") is not None
         fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def crd_lock(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test relies on the CRD, but for those marked ``alone``."""
+    with crd_kept(alone=request.node.get_closest_marker("alone") is not None):
         yield

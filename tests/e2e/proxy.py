@@ -97,7 +97,7 @@ class Proxy:
         noted = Request(request.method, request.raw_path)
         self.requests.append(noted)
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
-        headers |= self._to.api_key and {"Authorization": self._to.api_key["authorization"]}
+        headers |= {each["key"]: each["value"] for each in self._to.auth_settings().values()}
         url = URL(self._to.host + request.raw_path, encoded=True)
         body = await request.read() or None  # of an empty one aiohttp would tell a content type
         assert self._session is not None

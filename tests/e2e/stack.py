@@ -13,11 +13,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import boto3
 from kubernetes import client
@@ -27,6 +29,9 @@ from tests.e2e.api import DEADLINE, Api
 from tests.e2e.proxy import Proxy, Request
 
 from fractal_dev.ecs.client import EcsControl
+from fractal_dev.postgres import Postgres
+from fractal_helpers import migrate
+from fractal_helpers.sql import create_engine
 from fractal_models.kube import API_VERSION, GROUP, KIND, PLURAL, VERSION
 
 REGION = "us-east-1"
@@ -145,7 +150,6 @@ class World:
     name: str
     folder: Path
     objects: client.CustomObjectsApi
-    connection: client.ApiClient
     settings: dict[str, str] = field(default_factory=dict)
     operators: list[Operator] = field(default_factory=list)
 
@@ -385,6 +389,19 @@ class World:
         rows = self.rows(f"SELECT reason FROM logs.container_history {where}", uid=uid)
         return [str(row["reason"]) for row in rows]
 
+    def tear_down(self) -> None:
+        """Remove the objects, which nobody would release any more."""
+        where = (GROUP, VERSION, self.namespace, PLURAL)
+        listed: Any = self.objects.list_namespaced_custom_object(*where)
+        for item in listed["items"]:
+            name = item["metadata"]["name"]
+            try:
+                self.patch(name, metadata={"finalizers": None})
+                self.objects.delete_namespaced_custom_object(*where, name)
+            except ApiException as error:
+                if error.status != 404:
+                    raise
+
     # --- what must always hold ---
 
     def check(self) -> None:
@@ -397,6 +414,58 @@ class World:
             assert "failed unexpectedly" not in log
             assert "did not come to rest" not in log
             assert AWS["AWS_SECRET_ACCESS_KEY"] not in log
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What worlds share."""
+
+    api: Api
+    way: Proxy
+    ecs_url: str
+    postgres: Postgres
+
+
+@contextmanager
+def new_namespace(api: Api) -> Iterator[str]:
+    """A namespace, deleted at the end."""
+    name = f"e2e-{uuid4().hex[:10]}"
+    # from a manifest: `create namespace` speaks protobuf, which the stand-in does not
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    made = api.kubectl("create", "-f", "-", stdin=json.dumps(body))
+    assert made.returncode == 0, made.stderr
+    yield name
+    api.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@contextmanager
+def new_world(servers: Servers, folder: Path) -> Iterator[World]:
+    """A world; at its end what must always hold is checked."""
+    name = f"w-{uuid4().hex[:10]}"
+    url = servers.postgres.create_database(name.replace("-", "_"))
+    migrate.upgrade(url)
+    engine = create_engine(url)
+    with new_namespace(servers.api) as namespace, servers.api.client() as connection:
+        world = World(
+            api=servers.api,
+            proxy=servers.way,
+            ecs=EcsControl(servers.ecs_url),
+            ecs_url=servers.ecs_url,
+            engine=engine,
+            database_url=url,
+            namespace=namespace,
+            name=name,
+            folder=folder,
+            objects=client.CustomObjectsApi(connection),
+        )
+        yield world
+        for operator in world.operators:
+            operator.kill()
+            print(f"--- {operator.logfile}\n{operator.logfile.read_text()[-5_000:]}")
+        world.ecs.reset()
+        world.tear_down()
+    engine.dispose()
+    world.check()
 
 
 def assert_one_at_a_time(tasks: Iterable[Obj]) -> None:

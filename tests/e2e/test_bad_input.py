@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import pytest
 import yaml
-from tests.e2e.stack import Obj, World, container, until
+from tests.conftest import crd_kept
+from tests.e2e.stack import Obj, Servers, World, container, new_world, until
 
 from fractal_models.kube import API_VERSION, KIND
 
@@ -64,44 +65,51 @@ BAD = {
 }
 
 
+@pytest.fixture(scope="module")
+def village(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world for all of this module, in which a good object lives."""
+    with crd_kept(), new_world(servers, tmp_path_factory.mktemp("village")) as world:
+        world.start()
+        world.apply("neighbour")
+        world.wait_ready("neighbour")
+        yield world
+
+
 @pytest.fixture
-def neighbour(world: World) -> Iterator[str]:
-    """A good object beside the bad one; at the end it must be as it was."""
-    world.start()
-    world.apply("neighbour")
-    world.wait_ready("neighbour")
-    before, (task,) = world.get("neighbour"), world.tasks()
-    yield "neighbour"
-    world.sweeps(1)
-    assert world.get("neighbour") == before
-    assert world.task(task["taskArn"]) == task
+def shared(village: World) -> Iterator[World]:
+    """The same; the good object must not be touched by the test, nor by an operator meanwhile."""
+    before, (task,) = village.get("neighbour"), village.tasks(village.uid("neighbour"))
+    yield village
+    assert village.get("neighbour") == before
+    assert village.task(task["taskArn"]) == task
+    village.ecs.reset()
 
 
 @pytest.mark.parametrize("case", BAD.values(), ids=BAD.keys())
-def test_bad_input_gets_a_clear_answer(world: World, neighbour: str, case: Bad) -> None:
-    at_admission = case.by in ("kubectl", "server") or (case.by == "rule" and world.api.cel)
+def test_bad_input_gets_a_clear_answer(shared: World, case: Bad) -> None:
+    at_admission = case.by == "server" or (case.by == "rule" and shared.api.cel)
     if at_admission:
         text = yaml.safe_dump(manifest("bad", case.spec))
-        answer = world.kubectl("create", "-f", "-", stdin=text, ok=False)
+        answer = shared.kubectl("create", "-f", "-", stdin=text, ok=False)
         assert re.search(case.says, answer, re.DOTALL), answer
-        assert world.get("bad") is None
+        assert shared.get("bad") is None
     else:
-        world.create("bad", case.spec)
-        condition = world.until_condition("bad", "Stalled", "True", case.reason)
+        shared.create("bad", case.spec)
+        condition = shared.until_condition("bad", "Stalled", "True", case.reason)
         assert re.search(case.says, condition["message"]), condition
-        uid = world.uid("bad")
-        assert world.tasks(uid) == []
-        until(lambda: world.app_state(uid).get("state") == "FAILURE", "PostgreSQL knows")
-        world.kubectl("delete", "fc", "bad", "--timeout=60s")
+        uid = shared.uid("bad")
+        assert shared.tasks(uid) == []
+        until(lambda: shared.app_state(uid).get("state") == "FAILURE", "PostgreSQL knows")
+        shared.kubectl("delete", "fc", "bad", "--timeout=60s")
 
 
 def manifest(name: str, spec: Any) -> Obj:
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec}
 
 
-def test_a_role_that_ecs_may_not_assume(world: World, neighbour: str) -> None:
+def test_a_role_that_ecs_may_not_assume(shared: World) -> None:
     """Only ECS can know; the stand-in is told to say what ECS says."""
-    world.ecs.fail_next(
+    shared.ecs.fail_next(
         "RegisterTaskDefinition",
         code="ClientException",
         message="Role is not valid",
@@ -109,30 +117,30 @@ def test_a_role_that_ecs_may_not_assume(world: World, neighbour: str) -> None:
         times=10,
     )
     role = "arn:aws:iam::123456789012:role/nobody"
-    world.create("bad", changed(taskRoleArn=role))
-    condition = world.until_condition("bad", "Stalled", "True", "InvalidRole")
+    shared.create("roleless", changed(taskRoleArn=role))
+    condition = shared.until_condition("roleless", "Stalled", "True", "InvalidRole")
     assert "ecs-tasks.amazonaws.com may assume" in condition["message"]
 
 
-def test_a_stored_spec_that_the_schema_would_refuse_today(world: World, neighbour: str) -> None:
+def test_a_stored_spec_that_the_schema_would_refuse_today(shared: World) -> None:
     """An edit that breaks a running object's spec, where the server cannot refuse it: it is told,
     and its task goes on."""
-    world.apply("bent")
-    world.wait_ready("bent")
-    uid = world.uid("bent")
+    shared.apply("bent")
+    shared.wait_ready("bent")
+    uid = shared.uid("bent")
     broken = '{"spec":{"template":{"memoryMiB":4096}}}'
-    done = world.api.kubectl(
-        "-n", world.namespace, "patch", "fc", "bent", "--type=merge", "-p", broken
+    done = shared.api.kubectl(
+        "-n", shared.namespace, "patch", "fc", "bent", "--type=merge", "-p", broken
     )
-    if world.api.cel:
+    if shared.api.cel:
         assert "Fargate" in done.stderr
-        assert world.condition("bent", "Stalled")["status"] == "False"
+        assert shared.condition("bent", "Stalled")["status"] == "False"
     else:
         assert done.returncode == 0
-        condition = world.until_condition("bent", "Stalled", "True", "InvalidSpec")
+        condition = shared.until_condition("bent", "Stalled", "True", "InvalidSpec")
         assert "Fargate" in condition["message"]
-        assert world.condition("bent", "Ready")["status"] == "True"
-    assert [task["live"] for task in world.tasks(uid)] == [True]
+        assert shared.condition("bent", "Ready")["status"] == "True"
+    assert [task["live"] for task in shared.tasks(uid)] == [True]
 
 
 def test_names_and_values_that_are_odd_but_allowed(world: World) -> None:

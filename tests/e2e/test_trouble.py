@@ -144,9 +144,9 @@ def test_no_capacity_and_then_some(world: World) -> None:
 
 
 def test_a_task_that_never_comes_up_is_stopped_and_launched_again(world: World) -> None:
-    world.ecs.set_plan(match=f"fc/{world.name}/", times=1, pending=3600)
+    world.ecs.set_plan(match=f"fc/{world.name}/", times=1, provisioning=3600)
     world.start()
-    world.apply("sleepy", container(timeouts={"startSeconds": 2}))
+    world.apply("sleepy", container(timeouts={"provisioningSeconds": 2}))
     waiting = until(
         lambda: (world.status("sleepy").get("lastTerminations") or [None])[0], "a termination"
     )
@@ -394,6 +394,8 @@ def test_a_forged_status_does_not_make_the_operator_stop_a_foreign_task(
 
 KEPT = {
     "no-attempt": {"attempt": None},
+    "next-number": {"attempt": {"number": 2}},
+    "huge-number": {"attempt": {"number": 899_999_999}},
     "cluster": {"attempt": {"clusterArn": "arn:aws:ecs:us-east-1:123456789012:cluster/elsewhere"}},
     "times": {"attempt": {"firstIssuedAt": "2999-01-01T00:00:00Z", "lastIssuedAt": None}},
     "no-tasks": {"tasks": [], "phase": "Suspended", "conditions": []},
@@ -413,25 +415,6 @@ def test_a_forged_status_changes_nothing_about_the_task(world: World, forged: An
     assert [each["taskArn"] for each in world.tasks()] == [task["taskArn"]]
     assert task["live"]
     assert world.status("forged")["tasks"][0]["arn"] == task["taskArn"]
-
-
-@pytest.mark.parametrize("number", [2, 899_999_999])
-def test_an_attempt_that_nobody_made_replaces_the_task_at_most(world: World, number: int) -> None:
-    """It may have been launched, as far as anybody can know; two are never alive (World.check)."""
-    world.start()
-    world.apply("forged")
-    world.wait_ready("forged")
-    set_status(world, "forged", {"attempt": {"number": number}})
-
-    def settled() -> bool:
-        (live, *more) = world.tasks(live=True) or [{"taskArn": "", "startedBy": ""}]
-        assert not more
-        status = world.status("forged")
-        claimed = [each["arn"] for each in status.get("tasks", ())]
-        caught_up = live["startedBy"].endswith(f"/{number}") or status["attempt"]["number"] == 1
-        return caught_up and claimed == [live["taskArn"]] and status["phase"] == "Running"
-
-    until(settled, "one task, known to the status")
 
 
 def test_another_installations_task_of_the_same_object_is_left_alone(world: World) -> None:
