@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from fractal_operator.core.ending import WHY
 from fractal_operator.shell.workqueue import WorkQueue
 
 CONTROLLER = "fractalcontainer"
@@ -25,6 +26,7 @@ STOP_CODES = (
 """ECS's enumeration of a task's stopCode (API reference, Task)."""
 
 _EC2_OPERATIONS = frozenset({"DescribeInstances", "DescribeNetworkInterfaces"})
+_STOPS = {text: code for code, text in WHY.items()}
 _THROTTLES = frozenset({"ThrottlingException", "Throttling", "RequestLimitExceeded"})
 # controller-runtime's buckets, so that its dashboards and recording rules find them.
 _RECONCILE_BUCKETS = (
@@ -136,7 +138,7 @@ class Metrics:
         )
         self.stops = self._counter(
             "fractal_stops_total",
-            "StopTask calls by reason: the Ready reason that asked for the stop.",
+            f"StopTask calls by what they are for: {', '.join(sorted(set(WHY)))}, or Other.",
             "reason",
         )
         self.duplicate_tasks = self._counter(
@@ -231,6 +233,10 @@ class Metrics:
     def terminated(self, stop_code: str) -> None:
         """Count a task's end; codes that are not in STOP_CODES count as Other."""
         self.terminations.labels(stop_code if stop_code in STOP_CODES else "Other").inc()
+
+    def stopped(self, text: str) -> None:
+        """Count a StopTask by the reason that it gives ECS; one that is not in WHY as Other."""
+        self.stops.labels(_STOPS.get(text, "Other")).inc()
 
     def aws_call(self, operation: str, code: str, seconds: float) -> None:
         """Count an AWS API call: the ``observe`` of the AWS helpers."""

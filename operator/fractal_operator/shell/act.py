@@ -46,6 +46,7 @@ from fractal_operator.core.plan import (
 )
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs, Kube, KubeEvent, ObjectKey
+from fractal_operator.shell import ends
 from fractal_operator.shell.memory import Memories, Memory
 from fractal_operator.shell.objects import Body, Objects, uid_of
 from fractal_operator.shell.observe import Observer
@@ -164,8 +165,8 @@ class Actor:
     async def _write_status(
         self, body: Body, seen: Observation, memory: Memory, action: WriteStatus
     ) -> Body:
-        if action.arms and not self._ecs.launch_permit(action.region):
-            raise NoPermit
+        if action.arms:
+            self._take_permit(memory, action.region)
         new = action.status
         after = await self._kube.write_status(body, new.to_json())
         self._objects.read(after)
@@ -173,7 +174,24 @@ class Actor:
             first = seen.status.attempt is None or seen.status.attempt.number != action.arms
             memory.launch = Launch(action.arms, certain=first)
         await self._tell(after, seen, new)
+        if Status.from_json(after.get("status")).to_json() != new.to_json():
+            self._pruned(seen, memory)
         return after
+
+    def _pruned(self, seen: Observation, memory: Memory) -> None:
+        """The server dropped fields of a status: the next decision would write them again."""
+        text = "the CRD is older than the operator: apply the output of `fractal-operator crds`"
+        if not memory.pruned:
+            memory.pruned = True
+            log.error("status of %s/%s was not kept whole: %s", seen.namespace, seen.name, text)
+        raise Rejected(f"the status was not kept whole: {text}", code="StatusPruned")
+
+    def _take_permit(self, memory: Memory, region: str) -> None:
+        """Take a launch permit for the object's next RunTask, unless it holds one."""
+        if memory.permit != region:
+            if not self._ecs.launch_permit(region):
+                raise NoPermit
+            memory.permit = region
 
     async def _tell(self, body: Body, seen: Observation, new: Status) -> None:
         """Events and history of one status write; a lost Event is no reason to stop."""
@@ -183,6 +201,7 @@ class Actor:
         for end in new.last_terminations:
             if (end.attempt, end.stop_code) not in known:
                 self._metrics.terminated(end.stop_code)
+                self._recorder.offer(ends.unseen(body, seen, new, end))
         self._measure_start(seen.status, new)
         for each in told:
             event = KubeEvent(each.type, each.reason, each.message, each.key)
@@ -204,6 +223,8 @@ class Actor:
         if known is None or known.attempt != action.attempt:
             known = Launch(action.attempt, certain=False)
         calls = known.calls + 1
+        self._take_permit(memory, action.region)
+        memory.permit = ""
         try:
             result = await self._ecs.run_task(action.region, action.request)
         except TokenConflict as error:
@@ -226,10 +247,13 @@ class Actor:
         )
         self._metrics.launches.labels("launched" if launched else "failed").inc()
         for task in result.tasks:
-            # The replay of a stopped task comes back without startedBy; the token says whose it is.
-            self._observer.tasks.observe(
-                task if task.started_by else replace(task, started_by=action.request["startedBy"])
+            # The replay of a stopped task comes back bare; the token says whose it is, and where.
+            whole = replace(
+                task,
+                started_by=task.started_by or action.request["startedBy"],
+                cluster_arn=task.cluster_arn or action.request["cluster"],
             )
+            self._observer.tasks.observe(whole, launched=True)
 
     def _failed(self, known: Launch, calls: int, error: FractalError) -> Launch:
         """What is known after a call that raised; only an unknown outcome costs certainty."""
@@ -286,7 +310,7 @@ class Actor:
             log.warning("StopTask of %s failed: %s", action.arn, error)
             return
         memory.stops[action.arn] = Stop(now)
-        self._metrics.stops.labels("task").inc()
+        self._metrics.stopped(action.reason)
         self._observed(action.arn, task, now)
 
     async def _tag_task(self, memory: Memory, action: TagTask) -> None:

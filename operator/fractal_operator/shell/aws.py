@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fractal_helpers.aws.ecs import EcsClient
-from fractal_models.errors import Unavailable
+from fractal_models.errors import FractalError, Rejected, Unavailable
 from fractal_models.observed import (
     Address,
     ClusterArn,
@@ -79,8 +79,18 @@ class AwsEcs:
     def _client(self, region: str) -> EcsClient:
         with self._lock:
             if region not in self._clients:
-                self._clients[region] = self._make(region)
+                self._clients[region] = self._made(region)
             return self._clients[region]
+
+    def _made(self, region: str) -> EcsClient:
+        try:
+            return self._make(region)
+        except FractalError:
+            raise
+        except Exception as error:  # boto3 raises a bad profile, endpoint or region as anything
+            raise Rejected(
+                f"cannot make AWS clients for region {region!r}: {error}", code=type(error).__name__
+            ) from error
 
     async def _run(self, region: str, call: Callable[[EcsClient], Answer]) -> Answer:
         return await self._pool.run(lambda: call(self._client(region)))
@@ -89,7 +99,9 @@ class AwsEcs:
         return self._client(region).launch_permit()
 
     def forget_definition(self, region: str, reference: str) -> None:
-        self._client(region).forget_definition(reference)
+        client = self._clients.get(region)
+        if client is not None:  # else nothing can be remembered there
+            client.forget_definition(reference)
 
     async def account(self, region: str) -> str:
         return await self._run(region, lambda client: client.account())

@@ -17,7 +17,8 @@ class Memory:
 
     ``finalized``: this process put that finalizer on and has seen no attempt since, so the object
     is new and not one whose status was wiped. ``retold``: the history got what the status tells of
-    the time before this process.
+    the time before this process. ``permit``: the region for which a launch permit is held.
+    ``pruned``: it was said that the API server drops fields of the status.
     """
 
     finalized: bool = False
@@ -28,6 +29,8 @@ class Memory:
     stops: dict[TaskArn, Stop] = field(default_factory=dict)
     retained: dict[TaskArn, Stop] = field(default_factory=dict)
     retold: bool = False
+    permit: str = ""
+    pruned: bool = False
 
     def look(self, *, finalizer: bool, attempt: bool, now: datetime) -> datetime | None:
         """Note how the object looks now; returns ``bare_since``."""
@@ -47,6 +50,11 @@ class Memories:
 
     def of(self, uid: str) -> Memory:
         return self._of.setdefault(uid, Memory())
+
+    def retell(self) -> None:
+        """Have the history of every object told again: it may have been lost."""
+        for memory in self._of.values():
+            memory.retold = False
 
     def forget(self, uid: str) -> None:
         self._of.pop(uid, None)

@@ -46,7 +46,7 @@ class Objects:
         """Take in a body from the watch or a list, unless a newer one is known."""
         key = key_of(body)
         known = self._bodies.get(key)
-        if known is None or not _older(body, known):
+        if known is None or not older(body, known):
             self.read(body)
         return key
 
@@ -68,11 +68,15 @@ class Objects:
         return self._bodies.pop(key)
 
 
-def _older(body: Body, known: Body) -> bool:
-    """Whether a late watch event tells less than is known already.
+def older(body: Body, known: Body) -> bool:
+    """Whether a late watch event tells less than is known already, be it of a namesake.
 
     resourceVersions of one resource may be compared as numbers (KEP-5504); where they are none,
-    the later arrival wins, and the fence on every write repairs a wrong guess.
+    of two namesakes the later made one counts, and of one object the later arrival: the fence on
+    every write repairs a wrong guess.
     """
     new, old = (str(each["metadata"].get("resourceVersion", "")) for each in (body, known))
-    return new.isdigit() and old.isdigit() and int(new) < int(old)
+    if new.isdigit() and old.isdigit():
+        return int(new) < int(old)
+    made, before = (str(each["metadata"].get("creationTimestamp", "")) for each in (body, known))
+    return uid_of(body) != uid_of(known) and made < before

@@ -4,14 +4,16 @@ Thin on purpose: what to do stands in ``core``; how each action is done, in act.
 (STEPS), never waits, and holds a key no longer than the calls it makes.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from re import fullmatch
 from typing import Any
 
+from fractal_models import patterns
 from fractal_models.container import InvalidSpec, Spec, Status, parse_spec
-from fractal_operator.core import rows
+from fractal_models.errors import FractalError
+from fractal_operator.core import backoff, rows
 from fractal_operator.core.decide import decide
 from fractal_operator.core.plan import FINALIZER, ClusterView, Observation, Plan, Policy
 from fractal_operator.core.tokens import region_of
@@ -22,12 +24,13 @@ from fractal_operator.shell.objects import Body, Objects
 from fractal_operator.shell.observe import Observer
 from fractal_operator.shell.record import Recorder
 
-log = logging.getLogger(__name__)
-
 STEPS = 16
 """More than any path from one rest to the next needs; a bound on calls, not a tuning value."""
 
 PERMIT_SECONDS = 1.0
+PERMITS_PER_SECOND = 20.0
+"""How often objects that wait for a permit ask, all together: RunTask's quota on Fargate."""
+PERMIT_CAP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +61,37 @@ class Reconciler:
         self._recorder = recorder
         self._actor = actor
         self._policy = policy
+        self._unpermitted: set[ObjectKey] = set()
 
     async def reconcile(self, key: ObjectKey) -> Rest:
         """Bring one object as far as it can be brought now.
 
-        Raises what a port raised if there is nothing to do about it but to come back later.
+        Raises what a port raised if there is nothing to do about it but to come back later, and
+        FractalError if it does not come to rest.
         """
         body = self._objects.get(key)
         for _ in range(STEPS):
             if body is None:
+                self._unpermitted.discard(key)
                 return Rest()
             seen = self.observe(body)
             plan = decide(seen, self._policy)
             if not plan.actions:
+                self._unpermitted.discard(key)
                 return self._rest(body, seen, plan)
             try:
                 body = await self._actor.act(key, body, seen, plan)
             except NoPermit:
-                return Rest(PERMIT_SECONDS)
-        log.error("reconcile of %s did not come to rest in %d steps", key, STEPS)
-        return Rest(PERMIT_SECONDS)
+                return self._queue_up(key)
+            self._unpermitted.discard(key)
+        raise FractalError(f"it did not come to rest in {STEPS} steps")
+
+    def _queue_up(self, key: ObjectKey) -> Rest:
+        """Come back for a launch permit; the more wait, the more rarely each asks."""
+        self._unpermitted.add(key)
+        waiting = len(self._unpermitted) / PERMITS_PER_SECOND
+        share = backoff.spread(key, self._clock.monotonic())
+        return Rest(PERMIT_SECONDS + 2 * share * min(waiting, PERMIT_CAP_SECONDS))
 
     def observe(self, body: Body) -> Observation:
         """All that is known of one object now, without asking anybody."""
@@ -134,9 +148,7 @@ class Reconciler:
     def _target_name(self, spec: Mapping[str, Any]) -> tuple[str, str] | None:
         region = spec.get("region") or self._policy.region
         reference = spec.get("cluster") or self._policy.cluster
-        if not (region and isinstance(region, str) and reference and isinstance(reference, str)):
-            return None
-        return region, reference
+        return _cluster_name(region, reference)
 
     def _view(self, name: tuple[str, str] | None) -> ClusterView | None:
         return self._observer.clusters.of(*name).view() if name is not None else None
@@ -171,8 +183,17 @@ def _spec(body: Body) -> tuple[Spec | None, tuple[str, ...]]:
 
 def _home_name(status: Status) -> tuple[str, str] | None:
     arn = status.attempt.cluster_arn if status.attempt else ""
-    region = region_of(arn)
-    return (region, arn) if region else None
+    return _cluster_name(region_of(arn), arn)
+
+
+def _cluster_name(region: object, reference: object) -> tuple[str, str] | None:
+    """A region and a cluster, None where either is no such thing: anybody may edit a status."""
+    match region, reference:
+        case str(), str() if region and reference:
+            sound = fullmatch(patterns.REGION, region) and fullmatch(patterns.CLUSTER, reference)
+            return (region, reference) if sound else None
+        case _:
+            return None
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

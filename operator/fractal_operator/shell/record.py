@@ -23,12 +23,18 @@ log = logging.getLogger(__name__)
 BATCH = 500
 HISTORY_BOUND = 50_000
 CAP_SECONDS = 30.0
+ROWS_KEPT = 32
+"""How many rows of one object are remembered as written: more than it has tasks in two hours."""
 
 Row = AppStateRecord | ContainerRecord
 
 
 class Recorder:
-    """Collects records and writes them. ``refused`` hears of those that Postgres will not take."""
+    """Collects records and writes them.
+
+    ``refused`` hears of those that Postgres will not take. ``replay`` is called when the database
+    is back: rows may have been lost with it, so all objects are to be offered again.
+    """
 
     def __init__(
         self,
@@ -36,11 +42,13 @@ class Recorder:
         clock: Clock,
         *,
         refused: Callable[[Refused], None],
+        replay: Callable[[], None] = lambda: None,
         history_bound: int = HISTORY_BOUND,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._refused = refused
+        self._replay = replay
         self._bound = history_bound
         self._rows: OrderedDict[str, Row] = OrderedDict()
         self._written: dict[str, dict[str, Row]] = {}
@@ -59,8 +67,11 @@ class Recorder:
                     self._remember(record)
                 case ContainerRecord() | AppStateRecord():
                     key = _key(record)
-                    known = self._written.get(_uid(record), {}).get(key)
-                    if _same(self._rows.get(key) or known, record):
+                    written = self._written.get(_uid(record), {})
+                    if key in written:
+                        written[key] = written.pop(key)  # the last to be forgotten
+                    known = self._rows.get(key) or written.get(key)
+                    if _same(known, record) or _older(record, known):
                         continue
                     self._rows[key] = record
         if self.depth() and self._waiting_since is None:
@@ -93,7 +104,11 @@ class Recorder:
             self._retry_at = self._clock.monotonic() + pause.total_seconds()
             log.warning("recording %d rows failed, tried again later: %s", self.depth(), error)
             return False
+        recovered = self.failures > 0
         self.failures, self._retry_at, self._waiting_since = 0, 0.0, None
+        if recovered:
+            self._written.clear()
+            self._replay()
         return True
 
     async def _write_batch(self) -> None:
@@ -103,7 +118,7 @@ class Recorder:
         batch: Sequence[Record] = [*(row for _, row in rows), *gap, *events]
         refused = await self._ledger.write(batch)
         for key, row in rows:
-            self._written.setdefault(_uid(row), {})[key] = row
+            self._note(key, row)
             if self._rows.get(key) is row:  # else a newer one came while this one was written
                 del self._rows[key]
         for _, row in rows:
@@ -116,6 +131,14 @@ class Recorder:
             self._dropped = None
         for each in refused:
             self._refused(each)
+
+    def _note(self, key: str, row: Row) -> None:
+        """Remember a row as written; the one that was not offered for longest makes room."""
+        written = self._written.setdefault(_uid(row), {})
+        written.pop(key, None)
+        written[key] = row
+        if len(written) > ROWS_KEPT:
+            del written[next(iter(written))]
 
     async def _write_touches(self) -> None:
         touched, self._touched = self._touched, {}
@@ -136,10 +159,8 @@ class Recorder:
         an object made in between is not taken for gone.
         """
         uids = await self._ledger.live_uids()
-        if not uids:
-            return 0
-        missing = sorted(set(uids) - set(await existing()))
-        return await self._ledger.close_missing(missing, self._clock.now()) if missing else 0
+        missing = sorted(set(uids) - set(await existing())) if uids else []
+        return await self._ledger.close_missing(missing, self._clock.now())
 
     def _remember(self, record: HistoryRecord) -> None:
         if len(self._history) >= self._bound:
@@ -166,6 +187,17 @@ def _key(row: Row) -> str:
 
 def _uid(row: Row) -> str:
     return row.uid if isinstance(row, ContainerRecord) else row.task_id
+
+
+def _older(row: Row, known: Row | None) -> bool:
+    """Whether a task's row tells of an earlier sight: Postgres would not take it either."""
+    if not (isinstance(row, ContainerRecord) and isinstance(known, ContainerRecord)):
+        return False
+    return _order(row) < _order(known)
+
+
+def _order(row: ContainerRecord) -> tuple[int, int, datetime]:
+    return row.version, row.generation, row.observed_at
 
 
 def _same(known: Row | None, row: Row) -> bool:

@@ -17,7 +17,7 @@ from fractal_operator.ports import Clock, Kube, ObjectKey
 from fractal_operator.probes import Health
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.clusters import Cluster, Clusters
-from fractal_operator.shell.objects import Body, Objects, key_of, uid_of
+from fractal_operator.shell.objects import Body, Objects, key_of, older, uid_of
 from fractal_operator.shell.observe import Observer
 from fractal_operator.shell.reconcile import Reconciler
 from fractal_operator.shell.record import Recorder
@@ -197,13 +197,17 @@ class Runner:
     async def _list(self) -> None:
         before = {uid_of(body): key_of(body) for body in self._objects.bodies()}
         for body in await self._kube.list():
+            known = self._objects.get(key_of(body))
+            if known is not None and older(body, known):
+                before[uid_of(known)] = key_of(known)  # left to a read of its own
+                continue
             before.pop(uid_of(body), None)
             self.event("", body)
             self._queue.add(key_of(body))
         for uid, key in before.items():
-            fresh = await self._kube.get(key)  # a list may be older than an object just made
-            if fresh is None or uid_of(fresh) != uid:
-                self._vanished(key, uid)
+            # A list may be older than an object just made or written; but after a restore of etcd
+            # versions begin again below the known ones. Only a read tells which it is.
+            await self._read(uid, key)
         bodies = self._objects.bodies()
         named = [name for body in bodies for name in self._reconciler.clusters(body)]
         if named:
@@ -211,6 +215,15 @@ class Runner:
         self._work.set()
         self._listed = True
         self._health.set(FIRST_LIST)
+
+    async def _read(self, uid: str, key: ObjectKey) -> None:
+        """Believe a fresh read of an object that a list does not show as it is known."""
+        fresh = await self._kube.get(key)
+        if fresh is None or uid_of(fresh) != uid:
+            self._vanished(key, uid)
+        if fresh is not None:
+            self._objects.read(fresh)
+            self._queue.add(key)
 
     async def _sweeps(self) -> None:
         running: dict[int, asyncio.Task[None]] = {}

@@ -367,7 +367,7 @@ def test_a_reconcile_that_fails_is_tried_again_and_stops_no_other(
 def test_a_loop_that_dies_ends_the_run_with_its_error(world: World) -> None:
     async def dies() -> None:
         process = Live(world)
-        process.wire.fail("describe_cluster", ValueError("a bug"))  # type: ignore[arg-type]
+        process.wire.fail("list", ValueError("a bug"))  # type: ignore[arg-type]
         task = asyncio.create_task(process.runner.run())
         await process.until(task.done)
         with pytest.raises(ValueError, match="a bug"):

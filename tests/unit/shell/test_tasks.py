@@ -156,6 +156,7 @@ def test_an_old_answer_changes_nothing(bench: Bench) -> None:
 
 
 def test_missing_wakes_once_it_may_mean_lost_and_at_the_return(bench: Bench) -> None:
+    bench.tasks.claim("uid-1", [ARN])
     bench.tasks.observe(task())
     bench.woken.clear()
     bench.tasks.absent(ARN, START)
