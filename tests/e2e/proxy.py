@@ -127,6 +127,10 @@ def proxy(kubeconfig: str) -> Iterator[Proxy]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        # A watch that was given up waits for the other side's TLS goodbye, for up to 30 s.
+        for transport in list(vars(loop)["_transports"].values()):
+            transport.abort()
+        loop.run_until_complete(asyncio.sleep(0))
         loop.close()
 
 

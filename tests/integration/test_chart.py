@@ -1,6 +1,7 @@
 """The chart as Helm renders it: what it grants, what it sets, and what it refuses."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import helm_python as helm
 import pytest
 import yaml
 
+from fractal_helpers.aws.limits import _SHARES
 from fractal_models.crd import crd, render_yaml, strip_cel
 from fractal_operator.settings import Settings, describe, load_settings
 
@@ -227,7 +229,7 @@ def test_there_is_one_operator_at_a_time() -> None:
 def test_the_probes_ask_where_the_operator_answers() -> None:
     objects = render({"metrics": {"port": 9090}})
     [container] = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
-    assert container["ports"] == [{"name": "metrics", "containerPort": 9090}]
+    assert container["ports"] == [{"name": "metrics", "containerPort": 9090, "protocol": "TCP"}]
     asked = {name: container[name]["httpGet"] for name in container if name.endswith("Probe")}
     assert asked == {
         "startupProbe": {"path": "/healthz", "port": "metrics"},
@@ -495,3 +497,41 @@ def test_wrong_values_are_refused_where_they_stand(values: Values, path: str) ->
 def test_a_name_that_cannot_name_an_installation_is_refused() -> None:
     with pytest.raises(helm.HelmRenderError, match="must have no dot"):
         render(name="fractal.operator")
+
+
+# --- docs/install.md ---
+
+
+def _documented(language: str) -> list[str]:
+    page = (ROOT / "docs" / "install.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def test_the_documented_values_install_what_they_say() -> None:
+    [text] = _documented("yaml")
+    objects = render(yaml.safe_load(text))
+    assert kinds(objects)["Job"] == kinds(objects)["NetworkPolicy"] == 1
+    told = variables(objects)
+    assert told.pop("FRACTAL_DATABASE_URL") == {
+        "secretKeyRef": {"name": "fractal-db", "key": "url"}
+    }
+    assert load_settings(told).cluster == "apps"
+
+
+def test_the_documented_policy_allows_every_call_of_the_code_and_only_named_roles() -> None:
+    statements = json.loads(_documented("json")[0])["Statement"]
+    actions = [
+        action
+        for each in statements
+        for action in ([each["Action"]] if isinstance(each["Action"], str) else each["Action"])
+    ]
+    assert all(re.fullmatch(r"(ecs|ec2|iam):[A-Z][A-Za-z]+", action) for action in actions)
+    # No call of the code goes without a share of a quota; this one needs no permission.
+    calls = set(_SHARES) - {"GetCallerIdentity"}
+    assert sorted(action.partition(":")[2] for action in actions) == sorted({*calls, "PassRole"})
+    [passing] = [each for each in statements if "iam:PassRole" in each["Action"]]
+    assert not [arn for arn in passing["Resource"] if "*" in arn]
+    service = {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
+    assert passing["Condition"] == service
+    [launching] = [each for each in statements if "ecs:RunTask" in each["Action"]]
+    assert "ecs:cluster" in launching["Condition"]["ArnEquals"]

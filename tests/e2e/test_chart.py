@@ -1,0 +1,333 @@
+"""The chart on a real API server: its life by Helm, and the operator with no more than its rights.
+
+Collected only when E2E_KUBECONFIG names a server: the stand-in knows neither RBAC nor Deployments.
+"""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import pytest
+import yaml
+from tests.e2e.api import Api, install_crd, retried
+from tests.e2e.proxy import Request, proxy
+from tests.e2e.stack import World, container, until
+
+from fractal_models.kube import API_VERSION, GROUP, KIND, PLURAL
+
+CHART = Path(__file__).parents[2] / "charts" / "fractal-operator"
+RELEASE = "fractal-operator"
+CRD = f"{PLURAL}.{GROUP}"
+TIMEOUT = 60
+"""Seconds that Helm may take for anything."""
+MONITOR = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "scope": "Namespaced",
+        "names": {"kind": "ServiceMonitor", "plural": "servicemonitors"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "x-kubernetes-preserve-unknown-fields": True,
+                    }
+                },
+            }
+        ],
+    },
+}
+
+Obj = dict[str, Any]
+Right = tuple[str, str, str]
+"""API group, resource and verb."""
+
+pytestmark = pytest.mark.alone  # each has the CRD, or every namespace, to itself
+
+
+def get(api: Api, *arguments: str) -> Obj | None:
+    """kubectl get -o json; None when there is no such thing."""
+    done = api.kubectl("get", *arguments, "-o", "json")
+    if "NotFound" in done.stderr:
+        return None
+    assert done.returncode == 0, done.stderr
+    found: Obj = json.loads(done.stdout)
+    return found
+
+
+def workers(api: Api, namespace: str) -> str:
+    """FRACTAL_WORKERS of the Deployment."""
+    found = get(api, "-n", namespace, "deployment", RELEASE)
+    assert found is not None
+    [operator] = found["spec"]["template"]["spec"]["containers"]
+    return next(str(x["value"]) for x in operator["env"] if x["name"] == "FRACTAL_WORKERS")
+
+
+@pytest.fixture
+def config(api: Api, namespace: str) -> Iterator[helm.Config]:
+    """Helm at the server; what it has installed in the namespace is uninstalled in the end."""
+    with helm.Config(kubeconfig_path=api.kubeconfig, namespace=namespace) as made:
+        yield made
+        for release in made.list():
+            made.uninstall(str(release["name"]), timeout=TIMEOUT)
+
+
+@contextmanager
+def without_crd(api: Api) -> Iterator[None]:
+    """The server as nobody has installed the CRD; afterwards it is there as for other tests."""
+
+    def remove() -> None:
+        for item in (get(api, PLURAL, "-A") or {"items": []})["items"]:
+            meta = item["metadata"]
+            which = ("fc", meta["name"], "-n", meta["namespace"])
+            api.kubectl("patch", *which, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+        deleted = api.kubectl("delete", "crd", CRD, "--ignore-not-found", "--timeout=60s")
+        assert deleted.returncode == 0, deleted.stderr
+
+    remove()
+    try:
+        yield
+    finally:
+        remove()
+        install_crd(api)
+
+
+def test_install_upgrade_rollback_uninstall_and_install_again(
+    api: Api, namespace: str, config: helm.Config
+) -> None:
+    with without_crd(api):
+        installed = config.install(CHART, RELEASE, {}, timeout=TIMEOUT)
+        assert (installed["revision"], installed["status"]) == (1, "deployed")
+        assert "kubectl" in str(installed["notes"])
+        manifest = get(api, "crd", CRD)
+        assert manifest is not None
+        assert ("x-kubernetes-validations" in json.dumps(manifest)) is api.cel
+        assert workers(api, namespace) == "16"
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": "ada", "namespace": namespace},
+            "spec": container(),
+        }
+        assert retried(api, "apply", "-f", "-", stdin=json.dumps(body)).returncode == 0
+
+        upgraded = config.upgrade(CHART, RELEASE, {"settings": {"workers": 3}}, timeout=TIMEOUT)
+        assert (upgraded["revision"], upgraded["status"]) == (2, "deployed")
+        assert workers(api, namespace) == "3"
+
+        config.rollback(RELEASE, version=1, timeout=TIMEOUT)
+        assert workers(api, namespace) == "16"
+        history = [(each["revision"], each["status"]) for each in config.history(RELEASE)]
+        assert history == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
+
+        config.uninstall(RELEASE, timeout=TIMEOUT)
+        of_release = ("-l", f"app.kubernetes.io/instance={RELEASE}")
+        kinds = "deployment,service,serviceaccount,clusterrole,clusterrolebinding"
+        until(lambda: get(api, "-A", kinds, *of_release) == _NOTHING, "all of it is gone")
+        kept = get(api, "-n", namespace, "fc", "ada")
+        assert kept is not None
+        assert kept["spec"]["user"] == "ada@example.org"
+
+        with pytest.raises(helm.HelmReleaseError, match="release-name"):  # the CRD has an owner
+            config.install(CHART, "another", {}, timeout=TIMEOUT)
+        again = config.install(CHART, RELEASE, {}, timeout=TIMEOUT)
+        assert again["status"] == "deployed"
+        assert get(api, "-n", namespace, "fc", "ada") is not None
+
+
+_NOTHING = {"apiVersion": "v1", "items": [], "kind": "List", "metadata": {"resourceVersion": ""}}
+
+
+def test_the_database_is_migrated_before_the_operator_starts(
+    api: Api, namespace: str, config: helm.Config
+) -> None:
+    """No controller runs Jobs here, so the test says when the migration is done."""
+    values = {"crds": {"enabled": False}, "database": {"existingSecret": "db"}}
+    installing = threading.Thread(
+        target=config.install, args=(CHART, RELEASE, values), kwargs={"timeout": TIMEOUT}
+    )
+    job = ("-n", namespace, "job", f"{RELEASE}-migrate")
+    installing.start()
+    try:
+        until(lambda: get(api, *job), "the migration is started")
+        assert get(api, "-n", namespace, "deployment", RELEASE) is None
+    finally:
+        done = {"status": {"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]}}
+        patch = ("--subresource=status", "--type=merge", "-p", json.dumps(done))
+        patched = api.kubectl("patch", *job, *patch)
+        installing.join(2 * TIMEOUT)
+    assert patched.returncode == 0, patched.stderr
+    assert get(api, "-n", namespace, "deployment", RELEASE) is not None
+    until(lambda: get(api, *job) is None, "the Job is removed")
+
+
+def test_a_service_monitor_appears_with_its_kind(
+    api: Api, namespace: str, config: helm.Config
+) -> None:
+    values = {"crds": {"enabled": False}}
+    assert "kind: ServiceMonitor" not in str(
+        config.install(CHART, RELEASE, values, timeout=TIMEOUT)["manifest"]
+    )
+    assert api.kubectl("apply", "-f", "-", stdin=json.dumps(MONITOR)).returncode == 0
+    try:
+        assert retried(api, "get", "servicemonitors", "-A").returncode == 0
+        with helm.Config(kubeconfig_path=api.kubeconfig, namespace=namespace) as fresh:
+            fresh.upgrade(CHART, RELEASE, values, timeout=TIMEOUT)
+        assert get(api, "-n", namespace, "servicemonitor", RELEASE) is not None
+    finally:
+        api.kubectl("delete", "crd", str(MONITOR["metadata"]["name"]), "--timeout=60s")  # type: ignore[index]
+
+
+# --- the operator with the chart's rights ---
+
+
+@pytest.fixture(params=["everywhere", "named namespaces"])
+def named(request: pytest.FixtureRequest) -> bool:
+    """Whether the chart is told which namespaces to watch."""
+    return bool(request.param == "named namespaces")
+
+
+@pytest.fixture
+def restricted(world: World, named: bool) -> Iterator[World]:
+    """A world whose way to the API server has the rights that the chart gives, and no other."""
+    watch = {"namespaces": [world.namespace] if named else []}
+    with helm.Config(kubeconfig_path=world.api.kubeconfig, namespace=world.namespace) as config:
+        values = {"crds": {"enabled": False}, "watch": watch}
+        config.install(CHART, RELEASE, values, timeout=TIMEOUT)
+        with _credentials(world) as kubeconfig, proxy(str(kubeconfig)) as way:
+            world.proxy = way
+            yield world
+            for operator in world.operators:
+                operator.kill()
+        config.uninstall(RELEASE, timeout=TIMEOUT)
+
+
+@contextmanager
+def _credentials(world: World) -> Iterator[Path]:
+    """A kubeconfig with the service account's own token, where the server issues such tokens.
+
+    Elsewhere: that of the user ``operator``, whose group is given the account's roles meanwhile.
+    """
+    api, namespace, path = world.api, world.namespace, world.folder / "as-operator"
+    body = yaml.safe_load(Path(api.kubeconfig).read_text())
+    account = f"/api/v1/namespaces/{namespace}/serviceaccounts/{RELEASE}/token"
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    issued = api.kubectl("create", "--raw", account, "-f", "-", stdin=json.dumps(request))
+    bindings: list[Obj] = []
+    if issued.returncode == 0:
+        token = json.loads(issued.stdout)["status"]["token"]
+        body["users"].append({"name": "account", "user": {"token": token}})
+        context = next(x for x in body["contexts"] if x["name"] == body["current-context"])
+        context["context"]["user"] = "account"
+    else:
+        body["current-context"] = "operator"
+        bindings = _bindings_of_group(api, namespace)
+    path.write_text(yaml.safe_dump(body))
+    try:
+        for binding in bindings:
+            made = api.kubectl("create", "-f", "-", stdin=json.dumps(binding))
+            assert made.returncode == 0, made.stderr
+        asked = api.kubectl("--kubeconfig", str(path), "get", "secrets", "-n", namespace)
+        assert "orbidden" in asked.stderr, asked  # these are not the administrator's rights
+        yield path
+    finally:
+        for binding in bindings:
+            api.kubectl("delete", "-f", "-", stdin=json.dumps(binding))
+
+
+def _bindings_of_group(api: Api, namespace: str) -> list[Obj]:
+    """The bindings of the release, with the group ``operators`` for the service account."""
+    found = get(
+        api, "-n", namespace, "rolebinding,clusterrolebinding",
+        "-l", f"app.kubernetes.io/instance={RELEASE}",
+    )  # fmt: skip
+    assert found is not None
+    group = {"kind": "Group", "name": "operators", "apiGroup": "rbac.authorization.k8s.io"}
+    kept = ("namespace", "name")
+    return [
+        {
+            "apiVersion": each["apiVersion"],
+            "kind": each["kind"],
+            "metadata": {key: each["metadata"][key] for key in kept if key in each["metadata"]}
+            | {"name": f"{each['metadata']['name']}-group"},
+            "roleRef": each["roleRef"],
+            "subjects": [group],
+        }
+        for each in found["items"]
+    ]
+
+
+def granted(api: Api, namespace: str) -> set[Right]:
+    """What the release's own roles grant."""
+    named = f"{namespace}:{RELEASE}"
+    roles = [get(api, "clusterrole", named), get(api, "-n", namespace, "role", named)]
+    return {
+        (group, resource, verb)
+        for role in roles
+        if role is not None
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def used(request: Request) -> Right | None:
+    """What a request needs; None for discovery, which is everybody's."""
+    path, _, query = request.path.partition("?")
+    match path.strip("/").split("/"):
+        case ["api", _, *rest]:
+            group = ""
+        case ["apis", group, _, *rest]:
+            pass
+        case _:
+            return None
+    match rest:
+        case ["namespaces", _, resource, *names] | [resource, *names]:
+            pass
+        case _:
+            return None
+    if len(names) == 2:
+        resource = f"{resource}/{names[1]}"
+    if request.method == "GET":
+        verb = "watch" if "watch=" in query else "get" if names else "list"
+    else:
+        verb = {"PATCH": "patch", "POST": "create", "DELETE": "delete"}[request.method]
+    return group, resource, verb
+
+
+def test_the_charts_rights_are_enough_for_whole_lives_and_all_are_needed(
+    restricted: World, named: bool
+) -> None:
+    world = restricted
+    operator = world.start(
+        install_id="",
+        namespaces=world.namespace if named else "",
+        release_name=RELEASE,
+        release_namespace=world.namespace,
+    )
+    ends_by_itself = {"restartPolicy": "Never", "timeouts": {"ttlSecondsAfterFinished": 0}}
+    world.apply("ada")
+    world.apply("short", container(**ends_by_itself))
+    world.wait_ready("ada", "short")
+    world.ecs.stop_task(world.status("short")["tasks"][0]["arn"])
+    world.until_gone("short")
+    world.kubectl("delete", "fc", "ada", "--timeout=60s")
+    tasks = [each for each in world.ecs.tasks() if each["clusterArn"] == world.cluster_arn]
+    assert [each["live"] for each in tasks] == [False, False]
+    assert operator.ended is None
+
+    refused = [each for each in world.proxy.requests if each.code in (401, 403)]
+    assert refused == []
+    needed = {right for each in world.proxy.requests if (right := used(each))}
+    assert needed == granted(world.api, world.namespace)
