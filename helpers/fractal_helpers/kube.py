@@ -155,9 +155,9 @@ class KubeClient:
         return after
 
     async def delete(self, body: Mapping[str, Any]) -> None:
-        """Delete the object of ``body``, not a namesake; the finalizer decides when it goes.
+        """Delete the object as ``body`` shows it; the finalizer decides when it goes.
 
-        Raises ``Conflict`` for a namesake, ``Gone`` when there is none.
+        Raises ``Conflict`` for a namesake or a later version, ``Gone`` when there is none.
         """
         meta = body["metadata"]
         request = self._custom.delete_namespaced_custom_object(
@@ -166,7 +166,11 @@ class KubeClient:
             meta["namespace"],
             PLURAL,
             meta["name"],
-            body=V1DeleteOptions(preconditions=V1Preconditions(uid=meta["uid"])),
+            body=V1DeleteOptions(
+                preconditions=V1Preconditions(
+                    uid=meta["uid"], resource_version=meta["resourceVersion"]
+                )
+            ),
             _request_timeout=_TIMEOUT,
         )
         await self._call("delete", PLURAL, f"{meta['namespace']}/{meta['name']}", request)

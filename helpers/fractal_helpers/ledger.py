@@ -33,6 +33,9 @@ from fractal_models.tables.hardware import TERMINAL_STATES
 VANISHED = "the object vanished without a last record; closed by the auditor"
 """``stopped_reason`` and history message of what ``close_missing`` closed."""
 
+UNOBSERVED = "the object is gone, so nobody observes this task any more; closed by the auditor"
+"""``stopped_reason`` of the rows that ``close_missing`` closed of objects deleted before."""
+
 
 class PostgresLedger:
     """The tables as the operator writes and reads them. Blocking; safe to share between threads.
@@ -75,18 +78,22 @@ class PostgresLedger:
         values = {"last_pinged": seconds}
         fractal_sql_commit(self._engine, fractal_sql_update, UserContainer, where, values)
 
-    def live_uids(self, install: str) -> tuple[str, ...]:
-        """Return the uids of an installation's objects whose row is not marked deleted."""
-        return fractal_sql_commit(self._engine, _live_uids, install)
+    def live_uids(self, install: str, namespaces: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the uids of an installation's objects whose row is not marked deleted.
 
-    def close_missing(self, uids: Sequence[str], at: datetime) -> int:
+        ``namespaces`` limits them; empty means all.
+        """
+        return fractal_sql_commit(self._engine, _live_uids, install, namespaces)
+
+    def close_missing(self, install: str, uids: Sequence[str], at: datetime) -> int:
         """Close the rows of objects that are gone although nobody recorded their end.
 
         The object's row becomes CANCELLED and deleted, its live tasks' rows STOPPED with the reason
         ``VANISHED`` (the task's true end, recorded later, overwrites them), and the history gets an
-        entry that marks the gap. Returns the number of objects closed now.
+        entry that marks the gap. Live tasks' rows of the installation's objects that are deleted
+        already become STOPPED with the reason ``UNOBSERVED``. Returns the number of objects closed.
         """
-        return fractal_sql_commit(self._engine, _close_missing, uids, at)
+        return fractal_sql_commit(self._engine, _close_missing, install, uids, at)
 
     def containers(self, uid: str) -> list[dict[str, JsonScalar]]:
         """Return the serialized rows of an object's tasks, in the order of the attempts."""
@@ -121,13 +128,19 @@ def _read(
     return [serialize(row) for row in session.scalars(select(model).where(where).order_by(*order))]
 
 
-def _live_uids(session: Session, install: str) -> tuple[str, ...]:
-    ours = UserAppState.install == storable(install)
-    live = select(UserAppState.task_id).where(ours & ~UserAppState.deleted)
+def _live_uids(session: Session, install: str, namespaces: Sequence[str]) -> tuple[str, ...]:
+    where = (UserAppState.install == storable(install)) & ~UserAppState.deleted
+    if namespaces:
+        where &= _among(UserAppState.namespace, namespaces)
+    live = select(UserAppState.task_id).where(where)
     return tuple(session.scalars(live.order_by(UserAppState.task_id)))
 
 
-def _close_missing(session: Session, uids: Sequence[str], at: datetime) -> int:
+def _close_missing(session: Session, install: str, uids: Sequence[str], at: datetime) -> int:
+    ended = select(UserAppState.task_id).where(
+        (UserAppState.install == storable(install)) & UserAppState.deleted
+    )
+    _stop(session, UserContainer.uid.in_(ended), at, UNOBSERVED)
     closed = session.execute(
         update(UserAppState)
         .where(_among(UserAppState.task_id, uids) & ~UserAppState.deleted)
@@ -139,20 +152,25 @@ def _close_missing(session: Session, uids: Sequence[str], at: datetime) -> int:
         .returning(UserAppState.task_id, UserAppState.namespace, UserAppState.name),
         execution_options={"synchronize_session": False},
     ).all()
+    gone = [row.task_id for row in closed]
+    _stop(session, _among(UserContainer.uid, gone), at, VANISHED)
+    if closed:
+        entries = [_gap(row.task_id, row.namespace, row.name, at) for row in closed]
+        session.connection().execute(insert(ContainerHistory).on_conflict_do_nothing(), entries)
+    return len(closed)
+
+
+def _stop(session: Session, where: ColumnElement[bool], at: datetime, reason: str) -> None:
+    """Close the rows of live tasks."""
     live = UserContainer.state.not_in(TERMINAL_STATES)
     stopped = {
         "state": "STOPPED",
         "observed_at": func.greatest(UserContainer.observed_at, at),
         "stopped_at": at,
         "stop_code": "",
-        "stopped_reason": VANISHED,
+        "stopped_reason": reason,
     }
-    gone = [row.task_id for row in closed]
-    fractal_sql_update(session, UserContainer, _among(UserContainer.uid, gone) & live, stopped)
-    if closed:
-        entries = [_gap(row.task_id, row.namespace, row.name, at) for row in closed]
-        session.connection().execute(insert(ContainerHistory).on_conflict_do_nothing(), entries)
-    return len(closed)
+    fractal_sql_update(session, UserContainer, where & live, stopped)
 
 
 def _gap(uid: str, namespace: str, name: str, at: datetime) -> dict[str, Any]:

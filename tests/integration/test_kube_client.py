@@ -285,7 +285,10 @@ def test_only_the_object_that_was_meant_is_deleted(run: Run) -> None:
         with pytest.raises(Conflict):
             await world.kube.delete(namesake)
         assert await world.kube.get(world.key("one")) is not None
-        await world.kube.delete(body)
+        edited = await world.kube.write_status(body, {"phase": "Pending"})
+        with pytest.raises(Conflict):
+            await world.kube.delete(body)
+        await world.kube.delete(edited)
         assert await world.kube.get(world.key("one")) is None
         with pytest.raises(Gone):
             await world.kube.delete(body)

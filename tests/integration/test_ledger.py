@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event, text
 
-from fractal_helpers.ledger import VANISHED, PostgresLedger
+from fractal_helpers.ledger import UNOBSERVED, VANISHED, PostgresLedger
 from fractal_helpers.upserts import storable
 from fractal_models.errors import Rejected
 from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Record
@@ -431,7 +431,7 @@ def test_nasty_text_is_stored_and_read_back(ledger: PostgresLedger, nasty: str) 
     assert [entry["message"] for entry in ledger.history(short)] == [storable(nasty)]
     ledger.touch([short], T0 + SECOND)
     assert ledger.containers(short)[0]["last_pinged"] == int(T0.timestamp()) + 1
-    assert ledger.close_missing([short], T0) == 1
+    assert ledger.close_missing("lab", [short], T0) == 1
 
 
 @settings(
@@ -554,7 +554,7 @@ def test_closing_what_vanished(ledger: PostgresLedger) -> None:
     )
     assert ledger.live_uids("lab") == ("uid-1", "uid-2")
 
-    assert ledger.close_missing(["uid-1", "stranger"], T0 + 60 * SECOND) == 1
+    assert ledger.close_missing("lab", ["uid-1", "stranger"], T0 + 60 * SECOND) == 1
 
     assert ledger.live_uids("lab") == ("uid-2",)
     state = ledger.app_state("uid-1") or {}
@@ -583,17 +583,46 @@ def test_installations_that_share_a_database_do_not_see_each_other(
     assert ledger.live_uids("nobody") == ()
 
 
+def test_the_auditor_asks_only_for_objects_of_the_namespaces_that_are_watched(
+    ledger: PostgresLedger,
+) -> None:
+    ledger.write([APP_STATE, replace(APP_STATE, task_id="uid-2", namespace="other")])
+    assert ledger.live_uids("lab", ["team"]) == ("uid-1",)
+    assert ledger.live_uids("lab", ["team", "other"]) == ("uid-1", "uid-2")
+    assert ledger.live_uids("lab", ["third"]) == ()
+
+
+def test_live_tasks_of_objects_deleted_before_are_closed(ledger: PostgresLedger) -> None:
+    strangers = replace(APP_STATE, task_id="uid-2", install="other", deleted=True)
+    ended = replace(CONTAINER, container_id="t1", state="FAILED", stop_code="TaskFailedToStart")
+    ledger.write(
+        [
+            *(replace(APP_STATE, deleted=True), strangers, replace(APP_STATE, task_id="uid-3")),
+            *(ended, replace(CONTAINER, container_id="t2", version=7)),
+            *(replace(CONTAINER, container_id=f"of-{uid}", uid=uid) for uid in ("uid-2", "uid-3")),
+        ]
+    )
+    assert ledger.close_missing("lab", [], T0 + 60 * SECOND) == 0
+    first, second = ledger.containers("uid-1")
+    assert (first["state"], first["stop_code"]) == ("FAILED", "TaskFailedToStart")
+    assert (second["state"], second["stopped_reason"]) == ("STOPPED", UNOBSERVED)
+    assert second["stopped_at"] == "2026-01-02T03:05:05.678901Z"
+    for uid in ("uid-2", "uid-3"):
+        assert [row["state"] for row in ledger.containers(uid)] == ["CREATING"]
+    assert ledger.history("uid-1") == []
+
+
 def test_closing_again_changes_nothing(ledger: PostgresLedger) -> None:
     ledger.write([CONTAINER, APP_STATE])
-    ledger.close_missing(["uid-1"], T0)
+    ledger.close_missing("lab", ["uid-1"], T0)
     before = stored(ledger)
-    assert ledger.close_missing(["uid-1"], T0 + SECOND) == 0
+    assert ledger.close_missing("lab", ["uid-1"], T0 + SECOND) == 0
     assert stored(ledger) == before
 
 
 def test_the_true_end_overwrites_what_the_auditor_wrote(ledger: PostgresLedger) -> None:
     ledger.write([CONTAINER, APP_STATE])
-    ledger.close_missing(["uid-1"], T0 + SECOND)
+    ledger.close_missing("lab", ["uid-1"], T0 + SECOND)
     ledger.write([replace(CONTAINER, version=2, state="RUNNING_AVAILABLE")])
     assert ledger.containers("uid-1")[0]["stopped_reason"] == VANISHED
 
