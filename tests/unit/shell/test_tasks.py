@@ -68,9 +68,8 @@ def test_a_task_of_ours_belongs_to_the_object_it_was_launched_for(bench: Bench) 
     assert bench.woken == ["uid-1"]
 
 
-@pytest.mark.parametrize("foreign", [task(install="other"), replace(task(), started_by="service")])
-def test_foreign_tasks_are_not_kept(bench: Bench, foreign: ObservedTask) -> None:
-    bench.tasks.observe(foreign)
+def test_tasks_of_nobody_are_not_kept(bench: Bench) -> None:
+    bench.tasks.observe(replace(task(), started_by="service"))
     assert bench.arns("uid-1") == []
     assert bench.tasks.expected(MAIN) == []
     assert bench.woken == []
