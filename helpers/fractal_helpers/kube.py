@@ -7,6 +7,8 @@ uid is a second lock on that door: the main resource checks it, while the status
 servers (seen with 1.20 and 1.36) takes nothing of ``metadata`` but the resourceVersion.
 """
 
+import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,9 +26,15 @@ from fractal_helpers.merge_patch import merge_diff
 from fractal_models.errors import Conflict, FractalError, Gone, Rejected, Unavailable
 from fractal_models.kube import API_VERSION, GROUP, KIND, PLURAL, VERSION, KubeEvent, ObjectKey
 
+log = logging.getLogger(__name__)
+
 Observe = Callable[[str, str, str], None]
 """Called once a request with verb, resource and HTTP code ("error": no answer), for metrics."""
 
+Renew = Callable[[Configuration], Awaitable[None]]
+"""Puts credentials into a configuration, newly obtained; raises what ``_UNUSABLE`` lists."""
+
+_UNUSABLE = (config.ConfigException, OSError, ValueError, KeyError)
 _COMPONENT = "fractal-operator"
 _MERGE_PATCH = "application/merge-patch+json"
 _PAGE = 500
@@ -48,8 +56,11 @@ class KubeClient:
         *,
         namespaces: Sequence[str] = (),
         observe: Observe = lambda verb, resource, code: None,
+        renew: Renew | None = None,
     ) -> None:
         self._api = api
+        self._renew = renew
+        self._renewing = asyncio.Lock()
         self._custom = CustomObjectsApi(api)
         self._core = CoreV1Api(api)
         self._namespaces = tuple(namespaces)
@@ -72,20 +83,30 @@ class KubeClient:
         """
         configuration = Configuration()
         path = str(kubeconfig or os.environ.get("KUBECONFIG") or "")
+
+        async def load(into: Configuration) -> None:
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=path or None,
+                context=context,
+                client_configuration=into,
+                persist_config=False,
+            )
+
         in_cluster = not path and not context and "KUBERNETES_SERVICE_HOST" in os.environ
         try:
             if in_cluster:
                 config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
             else:
-                await config.load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=path or None,
-                    context=context,
-                    client_configuration=configuration,
-                    persist_config=False,
-                )
-        except (config.ConfigException, OSError) as error:
+                await load(configuration)
+        except _UNUSABLE as error:
             raise Rejected(f"no usable Kubernetes credentials: {error}") from error
-        return cls(ApiClient(configuration), namespaces=namespaces, observe=observe)
+        return cls(
+            ApiClient(configuration),
+            namespaces=namespaces,
+            observe=observe,
+            # The service account's token is read again every minute by the library itself.
+            renew=None if in_cluster else load,
+        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -93,8 +114,14 @@ class KubeClient:
 
     async def get(self, key: ObjectKey) -> Mapping[str, Any] | None:
         """Return the object, or None when there is none of that name."""
-        request = self._custom.get_namespaced_custom_object(
-            GROUP, VERSION, key.namespace, PLURAL, key.name, _request_timeout=_TIMEOUT
+        request = partial(
+            self._custom.get_namespaced_custom_object,
+            GROUP,
+            VERSION,
+            key.namespace,
+            PLURAL,
+            key.name,
+            _request_timeout=_TIMEOUT,
         )
         try:
             found: Mapping[str, Any] = await self._call("get", PLURAL, str(key), request)
@@ -114,7 +141,8 @@ class KubeClient:
     ) -> Mapping[str, Any]:
         """Replace all finalizers and return the object as it then stands."""
         meta = body["metadata"]
-        request = self._custom.patch_namespaced_custom_object(
+        request = partial(
+            self._custom.patch_namespaced_custom_object,
             GROUP,
             VERSION,
             meta["namespace"],
@@ -139,7 +167,8 @@ class KubeClient:
         if not patch:
             return body
         meta = body["metadata"]
-        request = self._custom.patch_namespaced_custom_object_status(
+        request = partial(
+            self._custom.patch_namespaced_custom_object_status,
             GROUP,
             VERSION,
             meta["namespace"],
@@ -160,7 +189,8 @@ class KubeClient:
         Raises ``Conflict`` for a namesake or a later version, ``Gone`` when there is none.
         """
         meta = body["metadata"]
-        request = self._custom.delete_namespaced_custom_object(
+        request = partial(
+            self._custom.delete_namespaced_custom_object,
             GROUP,
             VERSION,
             meta["namespace"],
@@ -177,7 +207,8 @@ class KubeClient:
 
     async def post_event(self, body: Mapping[str, Any], event: KubeEvent) -> None:
         """Post ``event`` about ``body``; posting the same name_suffix again changes nothing."""
-        request = self._core.create_namespaced_event(
+        request = partial(
+            self._core.create_namespaced_event,
             body["metadata"]["namespace"],
             event_of(body, event, datetime.now(UTC)),
             _request_timeout=_TIMEOUT,
@@ -192,7 +223,7 @@ class KubeClient:
 
         None when it cannot be read (no permission, no such namespace, no answer).
         """
-        request = self._core.read_namespace("kube-system", _request_timeout=_TIMEOUT)
+        request = partial(self._core.read_namespace, "kube-system", _request_timeout=_TIMEOUT)
         try:
             namespace = await self._call("get", "namespaces", "kube-system", request)
         except FractalError:
@@ -218,17 +249,19 @@ class KubeClient:
         found: list[Mapping[str, Any]] = []
         token = None
         while True:
-            request = fetch(limit=_PAGE, _continue=token, _request_timeout=_TIMEOUT)
+            request = partial(fetch, limit=_PAGE, _continue=token, _request_timeout=_TIMEOUT)
             page = await self._call("list", PLURAL, where, request)
             found += page["items"]
             token = page["metadata"].get("continue") or None
             if token is None:
                 return found
 
-    async def _call(self, verb: str, resource: str, name: str, request: Awaitable[Any]) -> Any:
+    async def _call(
+        self, verb: str, resource: str, name: str, request: Callable[[], Awaitable[Any]]
+    ) -> Any:
         what, write = f"{verb} {resource} {name}", verb in {"patch", "create"}
         try:
-            answer = await request
+            answer = await self._send(request)
         except ApiException as error:
             self._observe(verb, resource, str(error.status))
             if verb == "list" and error.status == 410:
@@ -239,6 +272,32 @@ class KubeClient:
             raise from_transport(error, what, write=write) from error
         self._observe(verb, resource, "201" if verb == "create" else "200")
         return answer
+
+    async def _send(self, request: Callable[[], Awaitable[Any]]) -> Any:
+        """Send a request, and once more with new credentials if the server knows these no more."""
+        used = self._token()
+        try:
+            return await request()
+        except ApiException as error:
+            if error.status != 401 or not await self._renewed(used):
+                raise
+        return await request()
+
+    def _token(self) -> str | None:
+        keys: Mapping[str, str] = self._api.configuration.api_key
+        return keys.get("BearerToken")
+
+    async def _renewed(self, used: str | None) -> bool:
+        """Whether there is another token than ``used`` by now; callers share one renewal."""
+        if self._renew is None:
+            return False
+        async with self._renewing:
+            if self._token() == used:
+                try:
+                    await self._renew(self._api.configuration)
+                except _UNUSABLE as error:
+                    log.warning("the Kubernetes credentials cannot be renewed: %s", error)
+            return self._token() != used
 
 
 class _Expired(Exception):

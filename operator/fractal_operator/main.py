@@ -117,7 +117,7 @@ async def run(settings: Settings) -> None:
         clock = SystemClock()
         health = Health(clock.monotonic, steps=STEPS)
         probes = Probes(health, registry)
-        port = await probes.start(settings.metrics_host, settings.metrics_port)
+        port = await _serve(probes, settings)
         log.info("serving /metrics, /healthz and /readyz on port %d", port)
         runner = compose(settings, install, kube, clock, metrics, health)
         runner.stop = stop
@@ -127,6 +127,17 @@ async def run(settings: Settings) -> None:
     finally:
         await kube.close()
     log.info("stopped")
+
+
+async def _serve(probes: Probes, settings: Settings) -> int:
+    host, port = settings.metrics_host, settings.metrics_port
+    try:
+        return await probes.start(host, port)
+    except OSError as error:
+        raise Rejected(
+            f"cannot serve /metrics and /healthz on {host}:{port}: {error.strerror or error} "
+            "(FRACTAL_METRICS_HOST, FRACTAL_METRICS_PORT)"
+        ) from error
 
 
 async def install_id(settings: Settings, kube: KubeClient) -> str:
