@@ -38,6 +38,7 @@ _NOT_NOW = {
     "58",  # system error
 }
 _CANCELLED = "57014"
+_NO_SCHEMA = {"3F000", "42P01", "42703"}  # no such schema, table or column
 
 
 def create_engine(url: str) -> Engine:
@@ -130,6 +131,8 @@ def translate(error: DBAPIError | PoolTimeoutError, *, committing: bool = False)
     if error.connection_invalidated or not state or state[:2] in _NOT_NOW:
         lost = state[:2] != "40" and state != _CANCELLED
         return OutcomeUnknown(message) if committing and lost else Unavailable(message)
+    if state in _NO_SCHEMA:
+        message += "; run `fractal-operator migrate` to bring the schema to this release"
     if state == "42501":
         return AccessDenied(message, code=state)
     return Rejected(message, code=state)

@@ -39,6 +39,7 @@ from fractal_operator.shell.objects import Objects, uid_of
 from fractal_operator.shell.observe import Observer
 from fractal_operator.shell.reconcile import Reconciler
 from fractal_operator.shell.record import Recorder
+from fractal_operator.shell.refusals import Refusals
 from fractal_operator.shell.run import STEPS, Runner
 from fractal_operator.shell.tasks import Tasks
 from fractal_operator.shell.workqueue import WorkQueue
@@ -186,15 +187,12 @@ def compose(
     def wake(uid: str) -> None:
         runner.wake(uid)
 
-    def refused(record: Refused) -> None:
-        metrics.db_errors.inc()
-        log.error("PostgreSQL refuses a record: %s", record)
-
     def replay() -> None:
         memories.retell()
         for body in objects.bodies():
             wake(uid_of(body))
 
+    refused = Refusals(kube, objects, metrics)
     recorder = Recorder(_ledger(settings, install), clock, refused=refused, replay=replay)
     tasks = Tasks(install, wake, metrics.duplicate_tasks.inc)
     observer = Observer(

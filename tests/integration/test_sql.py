@@ -110,6 +110,7 @@ def test_refusals_are_not_repeated(
         fractal_sql_commit(engine, Session.execute, text(statement))
     assert caught.value.code == code
     assert type(caught.value) is error
+    assert ("fractal-operator migrate" in str(caught.value)) is (code == "42P01")
     assert waits == []
 
 

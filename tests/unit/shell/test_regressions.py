@@ -23,6 +23,7 @@ from fractal_operator.core.losses import LOST_AFTER
 from fractal_operator.shell.aws import AwsEcs
 from fractal_operator.shell.objects import older
 from fractal_operator.shell.record import ROWS_KEPT, Recorder
+from fractal_operator.shell.refusals import Refusals
 
 SPEC = {"taskDefinition": "web"}
 
@@ -299,6 +300,32 @@ def test_a_database_that_comes_back_is_told_everything_again(world: World) -> No
     assert run(recorder.flush())
     assert list(world.ledger.containers) == [TASK.container_id]
     assert len(replays) == 1
+
+
+def test_a_record_that_is_refused_is_told_to_its_object_once(world: World) -> None:
+    process = Process(world)
+    body = world.kube.create(KEY, SPEC)
+    process.objects.read(body)
+    app = replace(APP, task_id=body["metadata"]["uid"])
+    world.ledger.poison = [app.task_id, "stranger"]
+
+    async def refuse() -> None:
+        refusals = Refusals(process.kube, process.objects, process.metrics)
+        recorder = Recorder(world.ledger, world.clock, refused=refusals)
+        process.wire.fail("post_event", Unavailable("down"))
+        for state in ("PENDING", "READY", "FAILURE"):
+            recorder.offer([replace(app, state=state), replace(app, task_id="stranger")])
+            assert await recorder.flush()
+            await asyncio.gather(*refusals._posting)
+
+    on_a_loop(refuse())
+    ((uid, event),) = world.kube.events.values()
+    assert (uid, event.type, event.reason) == (app.task_id, "Warning", "RecordRefused")
+    assert event.message == (
+        "hardware.user_app_state does not show this object as it is: a value that cannot be stored"
+    )
+    assert process.wire.counts() == {"post_event": 3}
+    assert process.value("fractal_db_errors_total") == 4
 
 
 # --- launch permits ---
