@@ -87,7 +87,10 @@ def test_a_result_that_nobody_awaits_any_more_harms_nothing() -> None:
         entered.set()
         release.wait(10)
 
+    errors: list[object] = []
+
     async def cancelled() -> int:
+        asyncio.get_running_loop().set_exception_handler(lambda _, error: errors.append(error))
         waiting = asyncio.create_task(pool.run(wait))
         await asyncio.to_thread(entered.wait, 10)
         waiting.cancel()
@@ -97,6 +100,7 @@ def test_a_result_that_nobody_awaits_any_more_harms_nothing() -> None:
         return await pool.run(lambda: 1)
 
     assert run(cancelled()) == 1
+    assert errors == []
 
 
 def test_a_call_may_outlive_its_event_loop() -> None:

@@ -1,6 +1,6 @@
 """Sweeps and the ring: what is asked of ECS, what is concluded, and how failures are borne."""
 
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from itertools import islice
 from typing import Any
 
@@ -105,6 +105,9 @@ def test_foreign_tasks_are_described_once(world: World, process: Process) -> Non
     late = world.ecs.put("late", "a-service")
     sweep(process)
     assert described(process)[2] == sorted([late, mine])
+    world.ecs.end(late)
+    sweep(process)
+    assert late not in process.main().foreign, "nothing is kept of what is gone"
     run(process.recorder.flush())
     assert list(world.ledger.touched) == [mine]
 
@@ -126,6 +129,23 @@ def test_who_waits_for_a_sweep_is_woken_even_if_it_failed(process: Process) -> N
     process.woken.clear()
     assert sweep(process)
     assert process.woken == []
+
+
+def paused_before(process: Process, method: str) -> Coroutine[Any, Any, bool]:
+    """A sweep that stands right before its first call of a method."""
+    process.wire.suspends = True
+    sweeping = process.observer.sweep(process.main())
+    while process.wire.next != method:
+        sweeping.send(None)
+    return sweeping
+
+
+def test_a_sweep_shows_how_things_stood_when_it_began(process: Process) -> None:
+    began = process.clock.now()
+    sweeping = paused_before(process, "list_tasks")
+    process.clock.advance(10)
+    run(sweeping)
+    assert process.main().view().swept_since == began
 
 
 def test_who_asks_during_a_sweep_gets_one_that_began_afterwards(process: Process) -> None:
@@ -271,6 +291,14 @@ def test_a_cluster_named_in_two_ways_is_swept_once(process: Process) -> None:
     assert process.main().account == ACCOUNT
 
 
+def test_an_account_that_one_name_was_told_serves_the_other(process: Process) -> None:
+    process.wire.fail("account", Unavailable("down"))
+    run(process.observer.sweep(process.clusters.of(REGION, MAIN)))
+    assert process.clusters.of(REGION, MAIN).account == ""
+    run(process.observer.sweep(process.main()))
+    assert process.clusters.of(REGION, MAIN).account == ACCOUNT
+
+
 def test_clusters_that_nobody_names_are_dropped(process: Process) -> None:
     other = process.clusters.of(REGION, "other")
     process.clusters.keep([(REGION, "other"), (REGION, "never-seen")])
@@ -315,14 +343,11 @@ def test_a_task_that_a_list_shows_is_not_missing_though_it_cannot_be_described(
     world: World, process: Process
 ) -> None:
     arn = ours(world)
-    process.tasks.claim("uid-1", [arn])
-    sweep(process)
-    listed = world.ecs.list_tasks(MAIN, "", stopped=False)
+    sweeping = paused_before(process, "describe_tasks")
     del world.ecs.tasks[arn]
-    sweep(process)
-    assert arn in process.tasks.missing_of("uid-1")
-    process.tasks.present(listed)
-    assert process.tasks.missing_of("uid-1") == {}
+    run(sweeping)
+    assert process.wire.counts()["describe_tasks"] == 1
+    assert process.tasks.vanished(MAIN) == []
 
 
 def test_the_object_is_woken_once_missing_may_mean_lost(process: Process) -> None:

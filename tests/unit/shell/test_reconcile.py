@@ -11,6 +11,7 @@ from tests.unit.shell.wire import Crash, Wire, run, run_to_call
 
 from fractal_models.container import Phase
 from fractal_models.errors import OutcomeUnknown, Unavailable
+from fractal_operator.core.plan import FINALIZER
 
 SPEC = {"taskDefinition": "web"}
 
@@ -359,6 +360,21 @@ def test_a_wiped_status_finds_its_task_again(restarted: bool) -> None:
         run(process.start())
     until(process, running)
     assert len(world.ecs.launches) == 1
+
+
+def test_an_object_from_a_backup_waits_for_a_sweep_of_its_own() -> None:
+    world = World()
+    process = Process(world)
+    run(process.start())
+    run(process.settle())
+    swept = process.main().swept_since
+    assert swept is not None
+    world.clock.advance(10)
+    began = world.clock.monotonic()
+    world.kube.create(KEY, SPEC, finalizers=[FINALIZER])
+    until(process, running, within=60)
+    assert process.main().swept_since != swept
+    assert world.clock.monotonic() - began < 20, "before the next sweep was due"
 
 
 def test_a_database_that_is_down_delays_nothing() -> None:

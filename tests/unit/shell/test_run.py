@@ -364,6 +364,26 @@ def test_a_reconcile_that_fails_is_tried_again_and_stops_no_other(
     run(fails())
 
 
+def test_what_is_to_be_looked_at_later_is(world: World) -> None:
+    async def later() -> None:
+        process = Live(world)
+        world.kube.create(KEY, SPEC)
+        world.kube.create(OTHER, {**SPEC, "operatingMode": "Suspended"})
+        async with started(process):
+            await process.until(lambda: running(world))
+            world.ecs.end(world.ecs.live()[0], code=1)
+
+            def again() -> bool:
+                # News of another object has the queue looked at, as real time would.
+                world.kube.annotate(OTHER, note=str(process.clock.monotonic()))
+                return len(world.ecs.launches) == 2
+
+            await process.until(again)
+            assert process.wire.counts()["list"] < 4, "no resync helped"
+
+    run(later())
+
+
 def test_a_loop_that_dies_ends_the_run_with_its_error(world: World) -> None:
     async def dies() -> None:
         process = Live(world)
