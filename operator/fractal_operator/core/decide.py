@@ -19,6 +19,7 @@ the next step. It is asked again after every step, and whenever anything may hav
        barrier, and the fence against a second operator.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from fractal_models.container import (
@@ -59,6 +60,7 @@ from fractal_operator.core.plan import (
 from fractal_operator.core.verdict import Verdict
 
 OVERDUE = timedelta(seconds=60)
+OTHER_INSTALLATION = "OtherInstallation"
 PORTS = range(1, 65536)
 MOST_PORTS = 100
 
@@ -105,9 +107,9 @@ def judge(state: State) -> Verdict:
     """What is to happen to this object now."""
     seen = state.seen
     other = merge.stranger(seen, state.policy)
-    if other is not None and not ending.abandoned(state):
-        return Verdict(state, _taken(other, deleting=seen.deleting_since is not None))
     if seen.deleting_since is not None:
+        if other is not None and _was_ours(other, seen.status) and not ending.abandoned(state):
+            return Verdict(state, _taken(other, deleting=True))
         return ending.delete(state)
     if seen.spec is None:
         return _unreadable(state)
@@ -118,6 +120,8 @@ def judge(state: State) -> Verdict:
         return steady.keep(state, seen.spec, current)
     if state.entries:
         return steady.replacing(state)
+    if other is not None:
+        return Verdict(state, _taken(other, deleting=False))
     attempt = state.unresolved
     if attempt is not None:
         outcome = launch.pursue(state, seen.spec, attempt)
@@ -125,6 +129,15 @@ def judge(state: State) -> Verdict:
             return outcome
         state = outcome
     return begin.begin(state, seen.spec)
+
+
+def _was_ours(task: ObservedTask, status: Status) -> bool:
+    """Whether the status knew the task, under the installation that this operator was then."""
+    told = any(
+        each.type in ("Ready", "Stalled") and each.reason == OTHER_INSTALLATION
+        for each in status.conditions
+    )
+    return told or any(task.arn == each.arn for each in status.tasks)
 
 
 def _taken(task: ObservedTask, *, deleting: bool) -> Situation:
@@ -135,7 +148,9 @@ def _taken(task: ObservedTask, *, deleting: bool) -> Situation:
         f"{origin.install if origin else ''!r}: set FRACTAL_INSTALL_ID to that to go on with it, "
         "or stop the task."
     )
-    return phases.stuck(text) if deleting else phases.refused("OtherInstallation", text)
+    if deleting:
+        return replace(phases.stuck(text), reason=OTHER_INSTALLATION)
+    return phases.refused(OTHER_INSTALLATION, text)
 
 
 def _unreadable(state: State) -> Verdict:

@@ -72,6 +72,14 @@ def test_nor_does_the_object_go_while_that_task_lives_unless_given_up() -> None:
     assert settled(given_up)[1].actions == (RemoveFinalizer(),)
 
 
+def test_a_running_object_is_not_disturbed_by_another_installation() -> None:
+    other = task(7, arn=arn("x"), started_by=started_by(7, install="other"))
+    seen, plan = settled(running(tasks=(task(), other)))
+    assert (seen.status.phase, plan.actions) == ("Running", ())
+    seen, plan = settled(running(tasks=(stopped(), other), deleting_since=ago(1)))
+    assert plan.actions == (RemoveFinalizer(),)
+
+
 def refused(by: str) -> Observation:
     """An attempt whose every call this process knows to have been throttled."""
     status = Status(attempt=attempt(issued_by=by, request_hash="h"))
