@@ -343,11 +343,12 @@ def test_a_task_that_a_list_shows_is_not_missing_though_it_cannot_be_described(
     world: World, process: Process
 ) -> None:
     arn = ours(world)
+    process.tasks.claim("uid-1", [arn])
     sweeping = paused_before(process, "describe_tasks")
     del world.ecs.tasks[arn]
     run(sweeping)
     assert process.wire.counts()["describe_tasks"] == 1
-    assert process.tasks.vanished(MAIN) == []
+    assert process.tasks.missing_of("uid-1") == {}
 
 
 def test_the_object_is_woken_once_missing_may_mean_lost(process: Process) -> None:

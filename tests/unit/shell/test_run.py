@@ -372,6 +372,8 @@ def test_what_is_to_be_looked_at_later_is(world: World) -> None:
         async with started(process):
             await process.until(lambda: running(world))
             world.ecs.end(world.ecs.live()[0], code=1)
+            await process.observer.sweep(process.main())  # seen at once: the pause comes first
+            assert len(world.ecs.launches) == 1
 
             def again() -> bool:
                 # News of another object has the queue looked at, as real time would.
