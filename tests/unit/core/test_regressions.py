@@ -80,6 +80,12 @@ def test_a_running_object_is_not_disturbed_by_another_installation() -> None:
     assert plan.actions == (RemoveFinalizer(),)
 
 
+def test_a_task_of_another_installation_that_has_stopped_bars_nothing() -> None:
+    over = task(7, "STOPPED", arn=arn("x"), started_by=started_by(7, install="other"))
+    _, plan = settled(observation(tasks=(over,)))
+    assert isinstance(plan.actions[0], RunTask)
+
+
 def refused(by: str) -> Observation:
     """An attempt whose every call this process knows to have been throttled."""
     status = Status(attempt=attempt(issued_by=by, request_hash="h"))
