@@ -1,6 +1,7 @@
 """One operator process on the fakes: the shell put together, and the loops of run.py in a line."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 from tests.unit.shell.ecs_world import REGION, EcsWorld
@@ -40,6 +41,7 @@ class World:
         self.ecs = EcsWorld(self.clock)
         self.ledger_wire = Wire()
         self.ledger = FakeLedger(self.ledger_wire)
+        self.processes = 0
 
     def status(self, key: ObjectKey = KEY) -> Status:
         return Status.from_json(self.kube.objects[key].get("status"))
@@ -57,6 +59,8 @@ class Process:
         confirmed_losses: frozenset[str] = frozenset(),
     ) -> None:
         self.world, self.wire, self.clock = world, wire or Wire(), world.clock
+        world.processes += 1
+        policy = replace(policy, process=f"process-{world.processes}")
         self.kube = FakeKube(world.kube, self.wire)
         self.ecs = FakeEcs(world.ecs, self.wire)
         self.registry = CollectorRegistry()

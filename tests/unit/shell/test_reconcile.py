@@ -10,7 +10,7 @@ from tests.unit.shell.process import KEY, Process, World, running, until
 from tests.unit.shell.wire import Crash, Wire, run, run_to_call
 
 from fractal_models.container import Phase
-from fractal_models.errors import OutcomeUnknown, Unavailable
+from fractal_models.errors import OutcomeUnknown, Throttled, Unavailable
 from fractal_operator.core.plan import FINALIZER
 
 SPEC = {"taskDefinition": "web"}
@@ -260,6 +260,20 @@ async def work_through(process: Process) -> None:
         await process.settle()
         process.world.ecs.settle()
         process.clock.advance(process.pause())
+
+
+def test_a_launch_by_another_process_outlives_the_certainty_of_the_first() -> None:
+    """One is throttled and certain of no task; another launches; then the object is deleted."""
+    world, first, uid = at_the_change(CHANGES[0], 0.0)
+    first.wire.fail("run_task", Throttled("Rate exceeded"), times=1000)
+    run(first.settle())
+    assert world.ecs.launches == []
+    second = Process(world)
+    run(second.start())
+    until(second, lambda world: bool(world.ecs.launches), within=60)
+    world.kube.delete(KEY)
+    until(first, lambda world: KEY not in world.kube.objects, within=600)
+    assert world.ecs.live(uid) == []
 
 
 @pytest.mark.parametrize("lag", [0.0, 300.0])
