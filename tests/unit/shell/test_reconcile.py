@@ -263,14 +263,18 @@ async def work_through(process: Process) -> None:
 
 
 def test_a_launch_by_another_process_outlives_the_certainty_of_the_first() -> None:
-    """One is throttled and certain of no task; another launches; then the object is deleted."""
+    """One is throttled and certain of no task; another launches and dies before it can say so."""
     world, first, uid = at_the_change(CHANGES[0], 0.0)
     first.wire.fail("run_task", Throttled("Rate exceeded"), times=1000)
     run(first.settle())
     assert world.ecs.launches == []
     second = Process(world)
     run(second.start())
-    until(second, lambda world: bool(world.ecs.launches), within=60)
+    second.wire.suspends = True
+    work = work_through(second)
+    while not world.ecs.launches:
+        work.send(None)
+    work.close()
     world.kube.delete(KEY)
     until(first, lambda world: KEY not in world.kube.objects, within=600)
     assert world.ecs.live(uid) == []
