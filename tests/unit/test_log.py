@@ -73,7 +73,7 @@ def test_fields_of_plain_logging_and_of_kopf_arrive(lines: Lines) -> None:
     logging.getLogger("a").warning("of %s", "extra", extra={"fields": {"uid": "u", "ts": 1}})
     reference = {"namespace": "team", "name": "web", "uid": "u", "kind": "FractalContainer"}
     logging.getLogger("kopf.objects").warning(
-        "of kopf", extra={"k8s_ref": reference, "settings": 1}
+        "of kopf", extra={"k8s_ref": reference, "settings": None}
     )
 
     plain, kopf = lines()
