@@ -1,6 +1,7 @@
 """What a run on a real API server (E2E_KUBECONFIG) accounts for: which, how many, no skips."""
 
 import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -72,7 +73,8 @@ def crd_kept(*, alone: bool = False) -> Iterator[None]:
     if not GIVEN:
         yield
         return
-    with (Path(tempfile.gettempdir()) / "fractal-e2e.lock").open("w") as file:
+    server = hashlib.sha256(os.path.realpath(GIVEN).encode()).hexdigest()[:12]
+    with (Path(tempfile.gettempdir()) / f"fractal-e2e-{server}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield
 
