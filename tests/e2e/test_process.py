@@ -114,9 +114,8 @@ def test_probes_and_metrics(world: World) -> None:
 
     assert sample("fractal_duplicate_tasks_total") == 0
     assert sample('fractal_launches_total{result="launched"}') == 1
-    assert sample(
-        'controller_runtime_reconcile_total{controller="fractalcontainer",result="success"}'
-    )
+    counted = 'controller_runtime_reconcile_total{controller="fractalcontainer",result="success"}'
+    until(lambda: sample(counted), "a reconcile that ended in rest")
     until(lambda: sample('fractal_containers{phase="Running"}') == 1, "the gauge")
     text = operator.get("/metrics")[1]
     for private in (world.namespace, "measured", "ada@example.org", world.uid("measured")):
