@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from fractal_models.container import parse_spec
+from fractal_operator.reference import PAGES as GENERATED
 from fractal_operator.settings import describe
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,12 @@ def test_every_link_in_the_documents_leads_somewhere(page: Path) -> None:
 def test_every_setting_in_the_readme_exists() -> None:
     named = set(re.findall(r"FRACTAL_[A-Z_]+", (ROOT / "README.md").read_text()))
     assert named <= {row.variable for row in describe()}
+
+
+@pytest.mark.parametrize("name", sorted(GENERATED))
+def test_every_generated_page_is_as_the_code_makes_it(name: str) -> None:
+    written = (ROOT / "docs" / name).read_text()
+    assert written == GENERATED[name](), "stale: run `make docs`"
 
 
 def test_no_code_folder_shadows_the_standard_library() -> None:

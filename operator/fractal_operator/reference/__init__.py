@@ -1,0 +1,22 @@
+"""The reference pages in docs/, made from the code that they describe.
+
+``python -m fractal_operator.reference docs`` writes them; a test compares.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fractal_operator.reference.metrics import metrics_page
+from fractal_operator.reference.settings import settings_page
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "metrics.md": metrics_page,
+    "settings.md": settings_page,
+}
+"""The name of each page, and what makes it."""
+
+
+def write(folder: Path) -> None:
+    """Write every page into ``folder``."""
+    for name, make in PAGES.items():
+        (folder / name).write_text(make(), encoding="utf-8")
