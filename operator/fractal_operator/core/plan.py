@@ -18,6 +18,7 @@ from fractal_models.observed import (
     TaskArn,
     TaskDefinition,
 )
+from fractal_operator.core.allow import Allow
 
 FINALIZER = "fractal.co/ecs-task"
 RECONCILE_REQUESTED = "fractal.co/reconcile-requested-at"
@@ -39,6 +40,7 @@ class Policy:
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     assign_public_ip: str = ""
+    allow: Allow = field(default_factory=Allow)
 
 
 @dataclass(frozen=True, slots=True)
