@@ -130,17 +130,23 @@ class DefinitionContainer:
     name: str
     essential: bool = True
     has_health_check: bool = False
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskDefinition:
-    """A task definition: ``arn`` always holds the revision; ``status`` ACTIVE, INACTIVE, …"""
+    """A task definition: ``arn`` always holds the revision; ``status`` ACTIVE, INACTIVE, …
+
+    The roles are as registered, ARNs or bare names; "" where there is none.
+    """
 
     arn: str
     status: str
     network_mode: str
     containers: tuple[DefinitionContainer, ...]
     requires_compatibilities: tuple[str, ...] = ()
+    task_role: str = ""
+    execution_role: str = ""
 
 
 @dataclass(frozen=True, slots=True)

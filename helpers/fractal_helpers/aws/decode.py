@@ -100,12 +100,15 @@ def definition(payload: Mapping[str, Any]) -> TaskDefinition:
                 name=_text(item.get("name")),
                 essential=item.get("essential") is not False,
                 has_health_check=bool(item.get("healthCheck")),
+                image=_text(item.get("image")),
             )
             for item in _objects(payload.get("containerDefinitions"))
         ),
         requires_compatibilities=tuple(
             _text(item) for item in payload.get("requiresCompatibilities") or ()
         ),
+        task_role=_text(payload.get("taskRoleArn")),
+        execution_role=_text(payload.get("executionRoleArn")),
     )
 
 

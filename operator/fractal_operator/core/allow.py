@@ -1,12 +1,13 @@
 """The allow-list: what an object may name, by namespace. docs/allow-lists.md explains it.
 
-A pattern holds letters, digits, ``*`` (any characters, or none) and ``?`` (exactly one); it must
-match the whole value, and upper and lower case differ. A slash and a dot are characters like any
-other. That is all, so that the API server's CEL can be given the same patterns.
+A pattern must match the whole value; upper and lower case differ. ``*`` stands for any characters
+or none, ``?`` for exactly one; before the pattern's first slash neither stands for a slash, so that
+a registry's host cannot be stretched into another's path. ``*`` alone matches everything. That is
+all, so that the API server's CEL can be given the same patterns (_helpers.tpl of the chart).
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 
@@ -29,7 +30,7 @@ class Rule:
 class Allow:
     """All rules. None: everything but adoption is allowed; one: only what a rule allows."""
 
-    rules: tuple[Rule, ...] = field(default=())
+    rules: tuple[Rule, ...] = ()
 
     def of(self, namespace: str) -> tuple[Rule, ...]:
         """The rules that count in a namespace; it may name what any of them allows."""
@@ -43,5 +44,12 @@ def matches(patterns: tuple[str, ...], value: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _expression(pattern: str) -> re.Pattern[str]:
-    wild = {"*": ".*", "?": "."}
-    return re.compile("".join(wild.get(each) or re.escape(each) for each in pattern), re.DOTALL)
+    if pattern == "*":
+        return re.compile(".*", re.DOTALL)
+    host, slash, path = pattern.partition("/")
+    return re.compile(_translated(host, "[^/]") + slash + _translated(path, "."), re.DOTALL)
+
+
+def _translated(text: str, character: str) -> str:
+    wild = {"*": f"{character}*", "?": character}
+    return "".join(wild.get(each) or re.escape(each) for each in text)
