@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from fractal_models.container import Attempt, Spec
-from fractal_operator.core import definitions, gates, phases, rest, tokens
+from fractal_operator.core import definitions, gates, permits, phases, rest, tokens
 from fractal_operator.core.definitions import Wanted
 from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
@@ -21,6 +21,9 @@ def begin(state: State, spec: Spec) -> Verdict:
     final = rest.finished(state, spec) if not changed else None
     if final is not None:
         return _over(state, spec, final)
+    refused = permits.asked(state.policy, state.seen.namespace, spec)
+    if refused:
+        return Verdict(state, phases.refused("NotAllowed", refused))
     due = rest.relaunch_at(state, spec) if not changed else state.now
     if due > state.now and not state.seen.requested:
         return Verdict(state, rest.resting(state), again_at=due)
@@ -84,6 +87,11 @@ def _intent(state: State, spec: Spec, want: Wanted, cluster_arn: str, *, changed
         failures=before.failures if before is not None and not changed else 0,
     )
     rendered = definitions.body(state, spec, want, attempt)
+    refused = permits.sent(state.policy, state.seen.namespace, rendered, want.definition)
+    if refused:
+        # The newest revision of a family may be another one by then.
+        again_at = state.now + rest.REJECTED_RETRY
+        return Verdict(state, phases.refused("NotAllowed", refused), again_at=again_at)
     attempt = attempt.model_copy(update={"request_hash": tokens.request_hash(rendered)})
     armed = replace(state, attempt=attempt, highest=attempt.number)
     return Verdict(armed, phases.launching(attempt.number), arms=attempt.number)

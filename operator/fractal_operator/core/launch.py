@@ -16,7 +16,16 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from fractal_models.container import Attempt, Spec
-from fractal_operator.core import backoff, definitions, draining, failures, gates, phases, tokens
+from fractal_operator.core import (
+    backoff,
+    definitions,
+    draining,
+    failures,
+    gates,
+    permits,
+    phases,
+    tokens,
+)
 from fractal_operator.core.failures import Nature
 from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
@@ -95,6 +104,9 @@ def _send(state: State, spec: Spec, attempt: Attempt, known: Launch | None) -> V
     gate = gates.closed(state, state.seen.target)
     if gate is not None:
         return gate
+    refused = permits.asked(state.policy, state.seen.namespace, spec)
+    if refused:
+        return _barred(state, attempt, refused)
     region = tokens.region_of(attempt.cluster_arn)
     situation = _calling(attempt, known)
     answer = definitions.definition(state, spec, region, attempt.definition_arn)
@@ -121,6 +133,9 @@ def _send(state: State, spec: Spec, attempt: Attempt, known: Launch | None) -> V
         }
     )
     rendered = definitions.body(state, spec, want, again)
+    refused = permits.sent(state.policy, state.seen.namespace, rendered, want.definition)
+    if refused:
+        return _barred(state, attempt, refused)
     again = again.model_copy(update={"request_hash": tokens.request_hash(rendered)})
     late = state.now - draining.last_issued(state, attempt) > SEND_WINDOW
     if again != attempt or late:
@@ -128,6 +143,12 @@ def _send(state: State, spec: Spec, attempt: Attempt, known: Launch | None) -> V
         return Verdict(replace(state, attempt=again), situation, arms=again.number)
     call = RunTask(region, attempt.number, rendered)
     return Verdict(state, situation, calls=(call,), again_at=state.now + SEND_WINDOW)
+
+
+def _barred(state: State, attempt: Attempt, refused: str) -> Verdict | State:
+    """Edited spec, narrowed allow-list or forged status: not sent any more. It may have landed."""
+    text = "the allow-list forbids the launch"
+    return _settle(state, attempt, "Replaced", text, phases.refused("NotAllowed", refused))
 
 
 def next_call_at(state: State, attempt: Attempt, known: Launch | None) -> datetime:

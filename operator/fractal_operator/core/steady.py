@@ -13,6 +13,7 @@ from fractal_operator.core import (
     failures,
     losses,
     merge,
+    permits,
     phases,
     request,
     tokens,
@@ -35,13 +36,18 @@ def keep(state: State, spec: Spec, current: Task) -> Verdict:
     elif attempt is not None:
         # A newer attempt was armed when this task counted as ended; it may have landed.
         reads, again_at = draining.look(state, attempt)
-    if begin.spec_changed(state, _spec_hash(state, current)):
+    changed = begin.spec_changed(state, _spec_hash(state, current))
+    refused = permits.asked(state.policy, state.seen.namespace, spec) if changed else ""
+    if changed and not refused:
         return replacing(ending.retire(state, current, "Replaced"))
     task = state.task(current.arn)
     deadline = _deadline(state, spec, current, task)
     if deadline is not None and task is not None and deadline[0] <= task.observed_at:
         return replacing(ending.retire(state, current, deadline[1]))
     verdict = _shown(state, spec, current)
+    if refused:  # better the task that runs than none
+        situation = verdict.situation.but_stalled("NotAllowed", refused)
+        verdict = replace(verdict, situation=situation)
     times = [verdict.again_at, again_at]
     if deadline is not None:
         times.append(max(deadline[0], state.now + LOOK_AGAIN))
