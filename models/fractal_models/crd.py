@@ -39,6 +39,9 @@ _KEPT = (
     _CEL,
 )
 
+UNSEEN: JsonSchema = {"observedGeneration": -1}
+"""The status of an object that the operator has not seen yet."""
+
 _HEADER = "# Generated from the models by `fractal-operator crds`; do not edit.\n"
 
 _COLUMNS = (
@@ -123,7 +126,8 @@ def _root() -> JsonSchema:
             "kind": {"type": "string", "description": f"{KIND}."},
             "metadata": {"type": "object"},
             "spec": _structural(Spec, defaults=True),
-            "status": _structural(Status, defaults=False),
+            # Else a waiter would take an object that nobody has looked at for done (kstatus).
+            "status": {**_structural(Status, defaults=False), "default": UNSEEN},
         },
     }
 

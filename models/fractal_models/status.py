@@ -31,9 +31,9 @@ class Status(StatusModel):
     observed_generation: Annotated[
         int | None,
         Field(
-            description="metadata.generation that the operator last acted on.",
+            description="metadata.generation that the operator last acted on; -1: none yet.",
             strict=True,
-            ge=0,
+            ge=-1,
             le=2**53 - 1,
         ),
     ] = None
@@ -71,7 +71,11 @@ class Status(StatusModel):
         Time | None, Field(description="when the object last became Ready, RFC 3339, UTC.")
     ] = None
     will_stop_at: Annotated[
-        Time | None, Field(description="when lifetimeSeconds will end the task, RFC 3339, UTC.")
+        Time | None,
+        Field(
+            description="when lifetimeSeconds will end the task, RFC 3339, UTC; before it runs, "
+            "the earliest time."
+        ),
     ] = None
     last_terminations: Annotated[
         tuple[Termination, ...],

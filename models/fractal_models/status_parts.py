@@ -139,6 +139,15 @@ class Attempt(StatusModel):
     container_name: Annotated[
         Reference, Field(description="the main container of the task definition.")
     ] = ""
+    restart_requested_at: Annotated[
+        Word, Field(description="the fractal.co/restart-requested-at that it heeds.")
+    ] = ""
+    used_seconds: Annotated[
+        Count,
+        Field(
+            description="how many seconds of lifetimeSeconds the tasks that have ended have used."
+        ),
+    ] = 0
 
 
 class Task(StatusModel):

@@ -755,6 +755,22 @@ class TestDefinitions:
         assert kube.call("GET", kind.crd_path).meta["generation"] == 2
         kube.call("DELETE", kind.crd_path)
 
+    def test_default_of_the_status(self, kube: Cluster, ns: str) -> None:
+        kind = Kind.fresh()
+        crd = kind.definition()
+        status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+        status["properties"]["observedGeneration"] = {"type": "integer", "format": "int64"}
+        status["default"] = {"observedGeneration": -1}
+        define(kube, kind, crd)
+        unseen = {"observedGeneration": -1}
+        body = {**kind.make("a"), "status": {"observedGeneration": 7}}
+        assert kube.call("POST", kind.path(ns), body).body["status"] == unseen
+        assert kube.call("GET", kind.path(ns, "a")).body["status"] == unseen
+        written = {"status": {"observedGeneration": 1}}
+        kube.patch(kind.path(ns, "a", "status"), written)
+        assert kube.call("GET", kind.path(ns, "a")).body["status"] == written["status"]
+        kube.call("DELETE", kind.crd_path)
+
     def test_deletion_takes_the_objects_along(self, kube: Cluster, ns: str) -> None:
         kind = Kind.fresh()
         define(kube, kind, kind.definition())

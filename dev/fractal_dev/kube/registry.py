@@ -10,7 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fractal_dev.kube import bodies, crds, deletion, errors, metadata, patches, validation
+from fractal_dev.kube import (
+    bodies,
+    crds,
+    deletion,
+    errors,
+    metadata,
+    patches,
+    schema,
+    validation,
+)
 from fractal_dev.kube.errors import Obj
 from fractal_dev.kube.resources import CRDS, NAMESPACES, Catalog, Resource
 from fractal_dev.kube.store import Store
@@ -64,6 +73,8 @@ class Registry:
         self._check_home(resource, namespace, name)
         if resource.has_status:
             new.pop("status", None)
+            if resource.schema is not None:
+                schema.default(new, resource.schema)  # as a real server does whenever it reads
         new = bodies.completed(resource, new, None)
         self._check(resource, new, None)
         if existing := self.store.get(resource.storage, namespace, name):

@@ -17,7 +17,7 @@ from fractal_operator.core.verdict import Verdict
 
 def begin(state: State, spec: Spec) -> Verdict:
     """The intent of the next attempt, or what stands in its way."""
-    changed = state.attempt is not None and spec_changed(state, state.attempt.spec_hash)
+    changed = renewed(state)
     final = rest.finished(state, spec) if not changed else None
     if final is not None:
         return _over(state, spec, final)
@@ -71,6 +71,18 @@ def spec_changed(state: State, recorded: str) -> bool:
     return now is not None and now != recorded
 
 
+def restart_wanted(state: State) -> bool:
+    """Whether fractal.co/restart-requested-at asks for more than the latest attempt heeded."""
+    wish, attempt = state.seen.restart, state.attempt
+    return bool(wish) and attempt is not None and wish != attempt.restart_requested_at
+
+
+def renewed(state: State) -> bool:
+    """Whether the next attempt is a fresh start: after an edit, or a restart that was asked for."""
+    attempt = state.attempt
+    return attempt is not None and (spec_changed(state, attempt.spec_hash) or restart_wanted(state))
+
+
 def _intent(state: State, spec: Spec, want: Wanted, cluster_arn: str, *, changed: bool) -> Verdict:
     """The next attempt, written before its call and holding all that the call depends on."""
     before = state.attempt
@@ -84,7 +96,9 @@ def _intent(state: State, spec: Spec, want: Wanted, cluster_arn: str, *, changed
         first_issued_at=state.now,
         last_issued_at=state.now,
         issued_by=state.policy.process,
+        restart_requested_at=state.seen.restart,
         failures=before.failures if before is not None and not changed else 0,
+        used_seconds=before.used_seconds if before is not None and not changed else 0,
     )
     rendered = definitions.body(state, spec, want, attempt)
     refused = permits.sent(state.policy, state.seen.namespace, rendered, want.definition)

@@ -46,7 +46,11 @@ def repaired(
         issued = min(task.created_at or seen.now, seen.now)
         name = _container_name(seen)
         attempt = Attempt(
-            number=number, first_issued_at=issued, last_issued_at=issued, container_name=name
+            number=number,
+            first_issued_at=issued,
+            last_issued_at=issued,
+            container_name=name,
+            restart_requested_at=seen.restart,  # unknown: never restart on ignorance
         )
     truth = {
         "cluster_arn": task.cluster_arn or attempt.cluster_arn,

@@ -15,14 +15,18 @@ def conditions(
     generation: int,
     now: datetime,
 ) -> tuple[Condition, ...]:
-    """All conditions, always in the same order; lastTransitionTime moves only with the status."""
+    """All conditions, always in the same order; lastTransitionTime moves only with the status.
+
+    Ready is left out of an object at rest; Reconciling then says why it is.
+    """
+    ready = _condition("Ready", situation.ready, situation.reason, situation.message)
     said = (
-        _condition("Ready", situation.ready, situation.reason, situation.message),
+        *(() if situation.at_rest else (ready,)),
         _condition(
             "Reconciling",
             bool(situation.reconciling),
-            situation.reconciling or "Settled",
-            situation.message if situation.reconciling else "",
+            situation.reconciling or (situation.reason if situation.at_rest else "Settled"),
+            situation.message if situation.reconciling or situation.at_rest else "",
         ),
         _condition(
             "Stalled",

@@ -8,6 +8,7 @@ the next step. It is asked again after every step, and whenever anything may hav
     3. Judge, by what the user wants:
          deleted      stop, see STOPPED, drop the finalizer               (ending.delete)
          not readable leave the task alone, say what is wrong             (_unreadable)
+         paused       look, say what is, do nothing                       (holding.hold)
          Suspended    stop, and stay stopped                              (_suspend)
          Running      a current task: keep, time out or replace it        (steady.keep)
                       only retiring tasks: wait until they have stopped   (steady.replacing)
@@ -33,14 +34,17 @@ from fractal_models.container import (
     Status,
     Task,
 )
-from fractal_models.observed import STATE_RANK, ObservedTask, TaskArn
+from fractal_models.observed import ObservedTask, TaskArn
 from fractal_operator.core import (
+    annotations,
     begin,
     conditions,
     draining,
     ending,
     failures,
+    holding,
     launch,
+    lifetime,
     merge,
     phases,
     steady,
@@ -110,9 +114,14 @@ def judge(state: State) -> Verdict:
     if seen.deleting_since is not None:
         if other is not None and _was_ours(other, seen.status) and not ending.abandoned(state):
             return Verdict(state, _taken(other, deleting=True))
+        if annotations.holds(seen.annotations) == "ReadOnly" and not ending.abandoned(state):
+            return Verdict(state, phases.held(holding.WHY["ReadOnly"]))
         return ending.delete(state)
     if seen.spec is None:
         return _unreadable(state)
+    held = annotations.holds(seen.annotations)
+    if held:
+        return holding.hold(state, seen.spec, held)
     if seen.spec.operating_mode is OperatingMode.SUSPENDED:
         return _suspend(state)
     current = state.current
@@ -201,7 +210,7 @@ def compose(verdict: Verdict) -> Status:
         placement=_placement(state, current),
         endpoint=endpoint,
         ready_at=ready_at if situation.ready else None,
-        will_stop_at=_will_stop_at(state, current),
+        will_stop_at=lifetime.ends_at(state, seen.spec, current) if current and seen.spec else None,
         last_terminations=state.terminations,
         last_handled_reconcile_at=seen.requested or before.last_handled_reconcile_at,
         message=situation.message,
@@ -278,13 +287,3 @@ def _placement(state: State, current: Task | None) -> PlacementStatus | None:
 def _why(state: State) -> str:
     ends = (each for each in state.terminations if each.stop_code in failures.CAPACITY_STOPS)
     return next((f"attempt {end.attempt}: {end.reason}" for end in ends), "")
-
-
-def _will_stop_at(state: State, current: Task | None) -> datetime | None:
-    spec = state.seen.spec
-    if current is None or spec is None or spec.timeouts.lifetime_seconds is None:
-        return None
-    if STATE_RANK.get(current.last_status, 0) != STATE_RANK["RUNNING"]:
-        return None
-    started = current.started_at or current.since
-    return started + timedelta(seconds=spec.timeouts.lifetime_seconds) if started else None

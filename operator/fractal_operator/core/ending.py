@@ -10,9 +10,10 @@ from datetime import timedelta
 from fractal_models.container import DeletionPolicy, Role, Task
 from fractal_models.observed import ObservedTask
 from fractal_operator.core import draining, failures, losses, phases, tokens
+from fractal_operator.core.annotations import ABANDON
 from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
-from fractal_operator.core.plan import ABANDON, RETAINED, Action, RemoveFinalizer, StopTask, TagTask
+from fractal_operator.core.plan import Action, RemoveFinalizer, StopTask, TagTask
 from fractal_operator.core.verdict import Verdict
 
 STOP_AGAIN = timedelta(seconds=30)
@@ -23,8 +24,10 @@ WHY = {
     "Deleted": "FractalContainer deleted",
     "Suspended": "FractalContainer suspended",
     "Replaced": "replaced after an edit of the FractalContainer",
+    "Restarted": "restarted as fractal.co/restart-requested-at asks",
     "Superseded": "superseded by a newer task of the same FractalContainer",
     "StartTimeout": "did not start within spec.timeouts",
+    "ProvisioningTimeout": "found no capacity within spec.timeouts.provisioningSeconds",
     "RungTimeout": "found no capacity within waitSeconds of its rung of spec.placement",
     "Expired": "reached spec.timeouts.lifetimeSeconds",
     "Finished": "surplus task of a FractalContainer",
@@ -160,7 +163,7 @@ def _retain(state: State) -> Verdict | None:
         return None
     if done is not None and state.now - done.at < STOP_AGAIN:
         return Verdict(state, situation, again_at=done.at + STOP_AGAIN)
-    tag = TagTask(tokens.region_of(task.arn), task.arn, {RETAINED: "true"})
+    tag = TagTask(tokens.region_of(task.arn), task.arn, {tokens.TAG_RETAINED: "true"})
     return Verdict(state, situation, calls=(tag,))
 
 

@@ -5,24 +5,30 @@
     launching                    Pending       False   True         False
     starting                     Provisioning  False   True         False
     running and reachable        Running       True    False        False
+    the same, lifetime nearly up Running       True    False        False
     running, not ready yet       Running       False   True         False
     running, unhealthy           Running       False   False        False
     being replaced               Updating      False   True         False
     task is ending               Stopping      False   True         False
     refused, needs a person      Failed        False   False        True
     suspending                   Stopping      False   True         False
-    suspended                    Suspended     False   False        False
-    ended, not relaunched        Succeeded     False   False        False
-                                 or Failed                          or True
+    suspended                    Suspended     absent  False        False
+    ended well, not relaunched   Succeeded     absent  False        False
+    ended badly, not relaunched  Failed        False   False        True
     being deleted                Deleting      False   True         False
     deletion cannot be confirmed Deleting      False   False        True
+    read-only, to be deleted     Deleting      False   False        True
+    paused, something undone     any           as is   True         False
 
 The phase is for people and derived; tools read the conditions. Reconciling and Stalled follow
 kstatus: at most one of them is True, and they are never True once there is nothing left to do.
+Where nothing shall run Ready is absent: kstatus waits for ever for a Ready that is False, and True
+would promise an endpoint to `kubectl wait --for=condition=Ready`.
 Messages hold no time that moves, or every look would be a write.
 """
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from fractal_models.container import Phase
 
@@ -40,6 +46,11 @@ class Situation:
     ready: bool = False
     reconciling: str = ""
     stalled: str = ""
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing runs and nothing shall: Ready is no question then."""
+        return self.phase in (Phase.SUSPENDED, Phase.SUCCEEDED)
 
     def but_stalled(self, reason: str, message: str) -> "Situation":
         """The same, with somebody needed: the task goes on, the wish cannot be followed."""
@@ -66,6 +77,12 @@ def starting(attempt: int) -> Situation:
 
 def running() -> Situation:
     return Situation(Phase.RUNNING, "TaskRunning", "The ECS task is running.", ready=True)
+
+
+def expiring(end: datetime) -> Situation:
+    at = end.strftime("%Y-%m-%dT%H:%M:%SZ")
+    message = f"The ECS task is running; spec.timeouts.lifetimeSeconds ends it at {at}."
+    return Situation(Phase.RUNNING, "Expiring", message, ready=True)
 
 
 def settling(reason: str, message: str) -> Situation:
@@ -104,6 +121,10 @@ def expired(message: str) -> Situation:
 
 def deleting(message: str) -> Situation:
     return Situation(Phase.DELETING, "Deleting", message, reconciling="Progressing")
+
+
+def held(message: str) -> Situation:
+    return Situation(Phase.DELETING, "ReadOnly", message, stalled="ReadOnly")
 
 
 def stuck(message: str) -> Situation:

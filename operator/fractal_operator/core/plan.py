@@ -19,11 +19,9 @@ from fractal_models.observed import (
     TaskDefinition,
 )
 from fractal_operator.core.allow import Allow
+from fractal_operator.core.annotations import RECONCILE_REQUESTED, RESTART_REQUESTED
 
 FINALIZER = "fractal.co/ecs-task"
-RECONCILE_REQUESTED = "fractal.co/reconcile-requested-at"
-ABANDON = "fractal.co/abandon"
-RETAINED = "fractal.co/retained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +176,11 @@ class Observation:
         """The value of fractal.co/reconcile-requested-at that is not handled yet, else ""."""
         value = self.annotations.get(RECONCILE_REQUESTED, "")
         return value if clip(value, 128) != self.status.last_handled_reconcile_at else ""
+
+    @property
+    def restart(self) -> str:
+        """The value of fractal.co/restart-requested-at as an attempt keeps it, else ""."""
+        return clip(self.annotations.get(RESTART_REQUESTED, ""), 128)
 
 
 @dataclass(frozen=True, slots=True)

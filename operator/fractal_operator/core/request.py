@@ -159,12 +159,7 @@ def run_task(
     spec_hash: str,
 ) -> dict[str, Any]:
     """The whole RunTask body of an attempt: one task, one token, found by startedBy and tags."""
-    ours = {
-        "fractal.co/install": policy.install,
-        "fractal.co/namespace": namespace,
-        "fractal.co/name": name,
-        "fractal.co/uid": uid,
-    }
+    ours = tokens.owner_tags(policy.install, namespace, name, uid)
     tags: Mapping[str, str] = {**dict(spec.tags), **ours}
     return {
         "cluster": cluster_arn,

@@ -11,6 +11,7 @@ from fractal_operator.core import (
     draining,
     ending,
     failures,
+    lifetime,
     losses,
     merge,
     permits,
@@ -19,6 +20,7 @@ from fractal_operator.core import (
     tokens,
 )
 from fractal_operator.core.merge import State
+from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import Action, DefinitionView
 from fractal_operator.core.verdict import Verdict
 
@@ -36,15 +38,15 @@ def keep(state: State, spec: Spec, current: Task) -> Verdict:
     elif attempt is not None:
         # A newer attempt was armed when this task counted as ended; it may have landed.
         reads, again_at = draining.look(state, attempt)
-    changed = begin.spec_changed(state, _spec_hash(state, current))
-    refused = permits.asked(state.policy, state.seen.namespace, spec) if changed else ""
-    if changed and not refused:
-        return replacing(ending.retire(state, current, "Replaced"))
+    why = outdated(state, current)
+    refused = permits.asked(state.policy, state.seen.namespace, spec) if why else ""
+    if why and not refused:
+        return replacing(ending.retire(state, current, why))
     task = state.task(current.arn)
     deadline = _deadline(state, spec, current, task)
     if deadline is not None and task is not None and deadline[0] <= task.observed_at:
         return replacing(ending.retire(state, current, deadline[1]))
-    verdict = _shown(state, spec, current)
+    verdict = shown(state, spec, current)
     if refused:  # better the task that runs than none
         situation = verdict.situation.but_stalled("NotAllowed", refused)
         verdict = replace(verdict, situation=situation)
@@ -70,17 +72,34 @@ def _spec_hash(state: State, current: Task) -> str:
     return attempt.spec_hash if attempt and attempt.number == current.attempt else ""
 
 
-def _shown(state: State, spec: Spec, current: Task) -> Verdict:
+def outdated(state: State, current: Task) -> str:
+    """The stop code with which the current task makes way for another, "" if it stays."""
+    if begin.spec_changed(state, _spec_hash(state, current)):
+        return "Replaced"
+    latest = state.attempt is not None and state.attempt.number == current.attempt
+    return "Restarted" if latest and begin.restart_wanted(state) else ""
+
+
+def shown(state: State, spec: Spec, current: Task) -> Verdict:
+    """How the current task stands: on its way, running, Ready, or ending. Without calls."""
     rank, task = STATE_RANK.get(current.last_status, 0), state.task(current.arn)
     if losses.cluster_gone(state.seen, state.attempt):
         words = failures.rejection("ClusterNotFound", "")
         text = words.message("The ECS cluster of the task does not exist any more")
         return Verdict(state, phases.refused(words.reason, text))
     if rank > STATE_RANK["RUNNING"] or (task is not None and task.stopping):
-        return Verdict(state, phases.stopping("Stopping", "The ECS task is stopping."))
+        return Verdict(state, _stopping(task))
     if rank < STATE_RANK["RUNNING"]:
         return Verdict(state, phases.starting(current.attempt))
     return _running(state, spec, current)
+
+
+def _stopping(task: ObservedTask | None) -> Situation:
+    """ECS is stopping the task. Of Spot capacity it says so two minutes before the end."""
+    if task is None or task.stop_code not in failures.INFRASTRUCTURE_STOPS:
+        return phases.stopping("Stopping", "The ECS task is stopping.")
+    words = failures.termination(task.stop_code, task.stopped_reason)
+    return phases.stopping(words.reason, words.message(task.stopped_reason))
 
 
 def replacing(state: State) -> Verdict:
@@ -106,15 +125,14 @@ def _deadline(
     if task is None or since is None:
         return None
     match current.last_status:
-        case "RUNNING" if limits.lifetime_seconds is not None:
-            started = current.started_at or since
-            return started + timedelta(seconds=limits.lifetime_seconds), "Expired"
+        case "RUNNING":
+            end = lifetime.ends_at(state, spec, current)
+            return (end, "Expired") if end is not None else None
         case "PROVISIONING" if task.last_status == "PROVISIONING":
-            limit = since + timedelta(seconds=limits.provisioning_seconds)
             wait = _rung_wait(state, spec)
-            if wait is not None and wait < limit:
+            if wait is not None:
                 return wait, "RungTimeout"
-            return limit, "StartTimeout"
+            return since + timedelta(seconds=limits.provisioning_seconds), "ProvisioningTimeout"
         case "PROVISIONING":
             # Provisioned within a minute, which is not told apart: never too early, then.
             late = since + merge.LONG_PROVISIONING
@@ -139,7 +157,7 @@ def _running(state: State, spec: Spec, current: Task) -> Verdict:
     if current.health_status == "UNHEALTHY":
         return Verdict(state, phases.unhealthy())
     if still_ready(state, current):
-        return Verdict(state, phases.running())
+        return _ready(state, spec, current)
     if current.health_status != "HEALTHY":
         pending = _health_pending(state, spec, current)
         if pending is not None:
@@ -148,7 +166,18 @@ def _running(state: State, spec: Spec, current: Task) -> Verdict:
     if address is None or not (address.public_ip or address.private_ip):
         text = "The ECS task is running; its address is not known yet."
         return Verdict(state, phases.settling("EndpointPending", text))
-    return Verdict(state, phases.running())
+    return _ready(state, spec, current)
+
+
+def _ready(state: State, spec: Spec, current: Task) -> Verdict:
+    """Ready; shortly before spec.timeouts.lifetimeSeconds ends the task, with a warning of that."""
+    end = lifetime.ends_at(state, spec, current)
+    if end is None:
+        return Verdict(state, phases.running())
+    warning = lifetime.warns_at(spec, end)
+    if warning <= state.now:
+        return Verdict(state, phases.expiring(end))
+    return Verdict(state, phases.running(), again_at=warning)
 
 
 def still_ready(state: State, current: Task) -> bool:

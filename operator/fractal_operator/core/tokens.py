@@ -25,6 +25,13 @@ REPLACING_FIELDS = (
 )
 """The spec fields whose change replaces the task (marked R in the API reference)."""
 
+TAG_INSTALL = "fractal.co/install"
+TAG_NAMESPACE = "fractal.co/namespace"
+TAG_NAME = "fractal.co/name"
+TAG_UID = "fractal.co/uid"
+TAG_RETAINED = "fractal.co/retained"
+"""Tags of a task: whose it is; "true": kept beyond its object (deletionPolicy Retain)."""
+
 MAX_ATTEMPT = 999_999_999
 """No attempt is ever numbered higher; a status that claims so was forged."""
 
@@ -74,6 +81,11 @@ def client_token(cluster_arn: str, uid: str, attempt: int) -> str:
 def started_by(install: str, uid: str, attempt: int) -> str:
     """RunTask's ``startedBy``, by which ListTasks finds the task (at most 128 characters)."""
     return f"fc/{install}/{uid}/{attempt}"
+
+
+def owner_tags(install: str, namespace: str, name: str, uid: str) -> dict[str, str]:
+    """The tags that say whose a task is."""
+    return {TAG_INSTALL: install, TAG_NAMESPACE: namespace, TAG_NAME: name, TAG_UID: uid}
 
 
 def parse_started_by(text: str) -> StartedBy | None:

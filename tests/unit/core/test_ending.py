@@ -29,9 +29,9 @@ from tests.unit.core.world import (
 
 from fractal_models.container import ConditionStatus, Status
 from fractal_models.observed import ClusterInfo
+from fractal_operator.core.annotations import ABANDON
 from fractal_operator.core.decide import decide
 from fractal_operator.core.plan import (
-    ABANDON,
     Find,
     Launch,
     Lookup,

@@ -32,10 +32,10 @@ from tests.unit.core.world import (
 from fractal_models.container import Status, Termination
 from fractal_models.errors import FractalError, QuotaReached
 from fractal_models.observed import ClusterInfo, DefinitionContainer, LaunchFailure
+from fractal_operator.core.annotations import RECONCILE_REQUESTED
 from fractal_operator.core.decide import decide
 from fractal_operator.core.plan import (
     FINALIZER,
-    RECONCILE_REQUESTED,
     AddFinalizer,
     DefinitionView,
     Ensure,

@@ -22,13 +22,12 @@ from fractal_models.observed import (
     PortBinding,
 )
 from fractal_operator.core import tokens
+from fractal_operator.core.annotations import ABANDON, RECONCILE_REQUESTED
 from fractal_operator.core.decide import decide
 from fractal_operator.core.launch import SEND_WINDOW
 from fractal_operator.core.merge import merge, number_of
 from fractal_operator.core.plan import (
-    ABANDON,
     FINALIZER,
-    RECONCILE_REQUESTED,
     AddFinalizer,
     ClusterView,
     DefinitionView,

@@ -29,10 +29,10 @@ from tests.unit.core.world import (
 from fractal_models.container import Attempt, Role, Status, Termination
 from fractal_models.observed import ClusterInfo, ObservedContainer
 from fractal_operator.core import failures
+from fractal_operator.core.annotations import ABANDON
 from fractal_operator.core.decide import decide
 from fractal_operator.core.monotonic import newer
 from fractal_operator.core.plan import (
-    ABANDON,
     Launch,
     Lookup,
     Observation,

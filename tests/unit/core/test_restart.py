@@ -20,8 +20,9 @@ from tests.unit.core.world import (
 )
 
 from fractal_models.container import Status, Termination
+from fractal_operator.core.annotations import RECONCILE_REQUESTED
 from fractal_operator.core.decide import decide
-from fractal_operator.core.plan import RECONCILE_REQUESTED, Plan
+from fractal_operator.core.plan import Plan
 
 
 def after(end: Termination, failures: int = 1, **spec: Any) -> Any:
