@@ -96,7 +96,7 @@ def _tasks(old: Status, new: Status) -> Iterator[_Told]:
             text = f"Found task {_short(arn)} of attempt {number} in ECS and adopted it"
             yield _Told(("task", arn), NORMAL, "TaskAdopted", text, number, arn, task.since)
         if task.role is Role.RETIRING and (known is None or known.role is not Role.RETIRING):
-            kind = WARNING if task.reason == "StartTimeout" else NORMAL
+            kind = NORMAL if task.reason in failures.OUR_STOPS else WARNING
             text = f"Stopping task {_short(arn)} of attempt {number}: {task.reason}"
             yield _Told(("retire", arn), kind, "StoppingTask", text, number, arn)
 
@@ -119,7 +119,7 @@ def _end(end: Termination, arn: str) -> _Told:
     if end.stop_code in rest.UNLAUNCHED and not arn:
         return _Told(mark, WARNING, "LaunchFailed", text, end.attempt, arn, at)
     words = failures.termination(end.stop_code, end.reason)
-    kind = NORMAL if end.exit_code == 0 else WARNING
+    kind = NORMAL if rest.succeeded(end) else WARNING
     message = f"{text.rstrip('.')}. {words.hint}"
     return _Told(mark, kind, words.reason, message, end.attempt, arn, at)
 
@@ -133,19 +133,28 @@ def _conditions(old: Status, new: Status) -> Iterator[_Told]:
         true = each.status is ConditionStatus.TRUE
         turned = known is None or known.status is not each.status
         other = turned or known is None or known.reason != each.reason
-        # In whole seconds, as the status keeps it: retold, it must be the same.
-        mark = (each.type, each.reason, number, at.isoformat(timespec="seconds") if at else "")
+        mark = (each.type, each.reason, number, _seconds(at))
         if each.type == "Ready" and true and turned:
             address = new.endpoint.ip if new.endpoint else ""
             text = f"The container is ready at {address}" if address else "The container is ready"
+            # Whatever reason it has by the time that it is told again.
+            mark = (each.type, "TaskRunning", number, _seconds(at))
             yield _Told(mark, NORMAL, "Ready", text, number, arn, at)
+        if each.type == "Ready" and true and each.reason == "Expiring" and other:
+            seen = ("expiring", number, _seconds(new.will_stop_at))
+            yield _Told(seen, WARNING, "Expiring", each.message, number, arn)
         if each.type == "Ready" and each.reason == "Unhealthy" and other:
             yield _Told(mark, WARNING, "Unhealthy", each.message, number, arn, at)
         if each.type == "Stalled" and true and other:
             yield _Told(mark, WARNING, each.reason, each.message, number, arn, at)
     if new.phase in (Phase.SUSPENDED, Phase.SUCCEEDED) and old.phase is not new.phase:
-        seen = ("phase", new.phase, new.observed_generation)
-        yield _Told(seen, NORMAL, new.phase.value, new.message, number)
+        phase = ("phase", new.phase, new.observed_generation)
+        yield _Told(phase, NORMAL, new.phase.value, new.message, number)
+
+
+def _seconds(at: datetime | None) -> str:
+    """A time in whole seconds, as the status keeps it: told again, it must be the same."""
+    return at.isoformat(timespec="seconds") if at else ""
 
 
 def _short(arn: str) -> str:

@@ -18,6 +18,7 @@ from typing import assert_never
 from fractal_models.container import Attempt, Spec
 from fractal_operator.core import (
     backoff,
+    begin,
     definitions,
     draining,
     failures,
@@ -51,10 +52,10 @@ def pursue(state: State, spec: Spec, attempt: Attempt) -> Verdict | State:
     if state.now - draining.first_issued(state, attempt) >= TOKEN_LIFE:
         return _settle(state, attempt, "Unresolved", "no task of this attempt was found", waiting)
     if problem is not None and problem.kind == "TokenConflict":
-        text = f"The client token of attempt {attempt.number} is bound to a launch not visible yet."
-        return draining.drain(state, attempt, phases.waiting("TokenConflict", text))
+        return draining.drain(state, attempt, _passing("TokenConflict"))
     if problem is not None and problem.kind == "QuotaReached":
-        shown = phases.waiting(failures.QUOTA.reason, failures.QUOTA.message(problem.message))
+        words = failures.termination("CapacityUnavailable", problem.message)
+        shown = phases.waiting(words.reason, words.message(problem.message))
         return _settle(state, attempt, "CapacityUnavailable", problem.message, shown)
     return _send(state, spec, attempt, known)
 
@@ -128,6 +129,7 @@ def _send(state: State, spec: Spec, attempt: Attempt, known: Launch | None) -> V
             "definition_arn": want.definition.arn,
             "container_name": want.container,
             "spec_hash": want.spec_hash,
+            **_counts(state, attempt),
             # Another process's intent is no leave to call: the write in between is the fence.
             "issued_by": state.policy.process,
         }
@@ -143,6 +145,11 @@ def _send(state: State, spec: Spec, attempt: Attempt, known: Launch | None) -> V
         return Verdict(replace(state, attempt=again), situation, arms=again.number)
     call = RunTask(region, attempt.number, rendered)
     return Verdict(state, situation, calls=(call,), again_at=state.now + SEND_WINDOW)
+
+
+def _counts(state: State, attempt: Attempt) -> dict[str, int]:
+    """What an attempt rewritten after an edit leaves behind: failures, and lifetime used up."""
+    return {"failures": 0, "used_seconds": 0} if begin.renewed(state) else {}
 
 
 def _barred(state: State, attempt: Attempt, refused: str) -> Verdict | State:

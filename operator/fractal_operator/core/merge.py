@@ -26,6 +26,10 @@ MOST_FAILURES = 1001
 """One more than spec.backoffLimit can be; counting further means nothing."""
 
 KEPT_TERMINATIONS = 5
+NEW_CLOCK = frozenset({"Replaced", "Restarted"})
+"""Ends of a task that makes way for another on purpose: lifetimeSeconds counts anew."""
+
+MOST_SECONDS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,9 @@ def _stopped(state: State, entry: Task, task: ObservedTask) -> State:
         exit_code=exit_code(task, state.attempt.container_name if state.attempt else ""),
         finished_at=task.stopped_at or task.observed_at,
     )
-    return _with_end(state, record, ran=_ran(task.started_at, task.stopped_at))
+    return _with_end(
+        state, record, ran=_ran(task.started_at or entry.started_at, record.finished_at)
+    )
 
 
 def exit_code(task: ObservedTask, main_container: str) -> int | None:
@@ -193,7 +199,7 @@ def exit_code(task: ObservedTask, main_container: str) -> int | None:
 
 
 def _with_end(state: State, record: Termination, ran: timedelta) -> State:
-    """``state`` with a termination; only the newest attempt's end changes the count of failures."""
+    """``state`` with a termination; only the newest attempt's end changes what is counted."""
     attempt = state.attempt
     if attempt is not None and attempt.number == record.attempt:
         count = 0 if ran >= HEALTHY_RUN else attempt.failures
@@ -201,7 +207,9 @@ def _with_end(state: State, record: Termination, ran: timedelta) -> State:
             count = 0
         elif record.stop_code not in failures.UNCOUNTED_STOPS:
             count = min(count + 1, MOST_FAILURES)
-        attempt = attempt.model_copy(update={"failures": count})
+        used = attempt.used_seconds + max(int(ran.total_seconds()), 0)
+        used = 0 if record.stop_code in NEW_CLOCK else min(used, MOST_SECONDS)
+        attempt = attempt.model_copy(update={"failures": count, "used_seconds": used})
     others = (each for each in state.terminations if each.attempt != record.attempt)
     return replace(state, attempt=attempt, terminations=(record, *others)[:KEPT_TERMINATIONS])
 

@@ -3,9 +3,9 @@
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from fractal_models.container import RestartPolicy, Spec, Termination
+from fractal_models.container import Attempt, RestartPolicy, Spec, Termination
 from fractal_models.observed import LaunchFailure
-from fractal_operator.core import backoff, failures, phases
+from fractal_operator.core import backoff, failures, lifetime, phases
 from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 
@@ -15,24 +15,38 @@ UNLAUNCHED = frozenset({"CapacityUnavailable", "LaunchFailed", "LaunchRejected",
 RETRIED_ENDS = UNLAUNCHED | failures.CAPACITY_STOPS
 """Ends before anything ran: retried whatever the restart policy says."""
 
+MUTE_EXITS = failures.INFRASTRUCTURE_STOPS | {"TaskFailedToStart", "StartTimeout"}
+"""Ends with which exit code 0 is no success: the container was ended, or its task never started."""
+
 
 def finished(state: State, spec: Spec) -> Situation | None:
-    """The final situation if restartPolicy and backoffLimit allow no further attempt."""
+    """The final situation if no further attempt may follow.
+
+    After what restartPolicy and backoffLimit say, lifetimeSeconds does: with nothing left of it,
+    there is nothing to launch for.
+    """
     end = state.last_end
-    if end is None or state.attempt is None or end.stop_code in RETRIED_ENDS:
+    if end is None or state.attempt is None:
         return None
+    final = _final(state, spec, state.attempt, end)
+    if final is None and lifetime.used_up(state, spec):
+        return phases.expired("The task reached spec.timeouts.lifetimeSeconds.")
+    return final
+
+
+def _final(state: State, spec: Spec, attempt: Attempt, end: Termination) -> Situation | None:
     if end.stop_code == "Expired":
         return phases.expired("The task reached spec.timeouts.lifetimeSeconds.")
-    if end.stop_code in failures.OUR_STOPS:
+    if end.stop_code in RETRIED_ENDS | failures.OUR_STOPS:
         return None
     words = failures.termination(end.stop_code, end.reason)
     if not _restarts(spec.restart_policy, end):
-        if end.exit_code == 0 and end.stop_code not in failures.INFRASTRUCTURE_STOPS:
+        if succeeded(end):
             return phases.succeeded("The main container exited with code 0.")
         return phases.refused(words.reason, _told(words, end))
-    if state.attempt.failures > spec.backoff_limit:
+    if attempt.failures > spec.backoff_limit:
         text = (
-            f"{_told(words, end)} {state.attempt.failures} attempts failed in a row, more than "
+            f"{_told(words, end)} {attempt.failures} attempts failed in a row, more than "
             f"spec.backoffLimit {spec.backoff_limit}: change the spec to try again."
         )
         return phases.refused(words.reason, text)
@@ -44,11 +58,16 @@ def _restarts(policy: RestartPolicy, end: Termination) -> bool:
         case RestartPolicy.ALWAYS:
             return True
         case RestartPolicy.ON_FAILURE:
-            return end.exit_code != 0 or end.stop_code in failures.INFRASTRUCTURE_STOPS
+            return not succeeded(end)
         case RestartPolicy.NEVER:
             return False
         case _:
             assert_never(policy)
+
+
+def succeeded(end: Termination) -> bool:
+    """Whether the main container came to a good end, and by itself."""
+    return end.exit_code == 0 and end.stop_code not in MUTE_EXITS
 
 
 def _told(words: failures.Explanation, end: Termination) -> str:
@@ -100,7 +119,7 @@ def resting(state: State) -> Situation:
     if end.stop_code == "LaunchRejected":
         words = failures.refusal(end.reason)
         return phases.refused(words.reason, words.message(end.reason))
-    if end.stop_code == "RungTimeout":
+    if end.stop_code in failures.CAPACITY_STOPS - {"CapacityUnavailable"}:
         words = failures.termination(end.stop_code, end.reason)
         return phases.retrying(words.reason, words.hint)
     if end.stop_code in UNLAUNCHED - {"Unresolved"}:

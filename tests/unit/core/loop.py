@@ -85,6 +85,7 @@ class World:
     bound: dict[str, tuple[str, TaskArn | tuple[LaunchFailure, ...]]] = field(default_factory=dict)
     fates: list[str] = field(default_factory=list)
     hidden: bool = False
+    stuck: set[TaskArn] = field(default_factory=set)
     calls: int = 0
     writes: list[str] = field(default_factory=list)
     most_alive: int = 0
@@ -122,16 +123,18 @@ class World:
             self._seen(task)
 
     def progress(self) -> None:
-        """Every task goes one state on."""
+        """Every task goes one state on, but for those that are stuck on their way to RUNNING."""
         for arn, task in self.tasks.items():
+            if arn in self.stuck and task.desired_status != "STOPPED":
+                continue
             path = STOPPING if task.desired_status == "STOPPED" else STARTING
             at = path.index(task.last_status) + 1 if task.last_status in path else 0
-            self._change(arn, last_status=path[min(at, len(path) - 1)])
+            self.change(arn, last_status=path[min(at, len(path) - 1)])
 
     def exits(self, exit_code: int = 1) -> None:
         for task in self.alive:
             container = ObservedContainer("app", "STOPPED", exit_code)
-            self._change(
+            self.change(
                 task.arn,
                 last_status="STOPPED",
                 desired_status="STOPPED",
@@ -139,7 +142,7 @@ class World:
                 containers=(container,),
             )
 
-    def _change(self, arn: TaskArn, **changes: Any) -> None:
+    def change(self, arn: TaskArn, **changes: Any) -> None:
         task = replace(self.tasks[arn], observed_at=self.now, **changes)
         if task.last_status == "RUNNING" and task.started_at is None:
             task = replace(task, started_at=self.now)
@@ -234,7 +237,7 @@ class World:
             case RunTask():
                 self._run(action)
             case StopTask(arn=arn):
-                self._change(arn, desired_status="STOPPED", stop_code="UserInitiated")
+                self.change(arn, desired_status="STOPPED", stop_code="UserInitiated")
                 memory.stops[arn] = Stop(self.now)
                 self._seen(self.tasks[arn])
             case TagTask(arn=arn):

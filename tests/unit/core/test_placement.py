@@ -101,7 +101,7 @@ def test_a_rung_without_wait_seconds_has_the_time_that_provisioning_has() -> Non
     _, plan = settled(provisioning(1799, rung=1))
     assert plan.actions == ()
     (retiring,) = written(decide(provisioning(1800, rung=1), POLICY)).tasks
-    assert retiring.reason == "StartTimeout"
+    assert retiring.reason == "ProvisioningTimeout"
 
 
 def test_a_fargate_task_that_stopped_for_want_of_capacity_counts_as_such() -> None:
