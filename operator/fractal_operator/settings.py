@@ -12,6 +12,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainValidator,
     SecretStr,
     ValidationError,
     model_validator,
@@ -24,6 +25,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from fractal_operator.core.allow import Rule
+from fractal_operator.settings_allow import WORDS, read_rules
 from fractal_operator.settings_faults import fault, split_list, unknown, what_is_allowed
 
 PREFIX = "FRACTAL_"
@@ -105,6 +108,14 @@ class Settings(BaseSettings):
         (),
         description="Kubernetes namespaces to watch. Empty: all of them.",
         json_schema_extra=_allowed("namespace names, comma-separated"),
+    )
+    allow: Annotated[tuple[Rule, ...], NoDecode, PlainValidator(read_rules)] = Field(
+        (),
+        description="Allow-list: the regions, clusters, roles, subnets, security groups and images "
+        "that the objects of a namespace may name, and the tasks that they may adopt. Empty: "
+        "everything but adoption. With one rule: only what a rule allows, and what the settings "
+        "above fill in.",
+        json_schema_extra=_allowed(WORDS),
     )
     database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = Field(
         None,

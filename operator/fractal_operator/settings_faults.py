@@ -8,6 +8,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 
+class Fault(ValueError):
+    """A validator's own words about a value; they are told as they are."""
+
+
 def split_list(value: str) -> list[str]:
     """Split at commas; blanks around items and empty items do not count."""
     return [item.strip() for item in value.split(",") if item.strip()]
@@ -28,12 +32,16 @@ def fault(
 ) -> str:
     """Say what pydantic's ``details`` mean. ``values`` and ``variables`` are keyed by field name.
 
-    A secret's value is never shown. A rule about several settings speaks for itself.
+    A secret's value is never shown. A ``Fault`` and a rule about several settings speak for
+    themselves.
     """
     if not details["loc"]:
         return str(details["ctx"]["error"])
     name = str(details["loc"][0])
     field = fields[name]
+    told = details.get("ctx", {}).get("error")
+    if isinstance(told, Fault):
+        return f"{variables[name]}: {told}"
     shown = "the value (not shown)" if _is_secret(field) else repr(_culprit(details, values[name]))
     return f"{variables[name]}: {shown} is not allowed; allowed: {what_is_allowed(field)}"
 
