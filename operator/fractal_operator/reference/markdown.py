@@ -22,4 +22,7 @@ def code(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    parts = " ".join(text.split()).replace("|", "\\|").split("`")
+    # Outside of code, what looks like a tag would vanish.
+    parts[::2] = (part.replace("<", "&lt;") for part in parts[::2])
+    return "`".join(parts)

@@ -1,0 +1,138 @@
+"""What the words of a status mean: phases, conditions, reasons and Events.
+
+tests/unit/test_reference.py finds the words that the code can say and fails if one is missing here,
+or if one stands here that nothing says any more.
+"""
+
+from collections.abc import Mapping
+
+from fractal_models.container import Phase
+
+PHASES: Mapping[Phase, str] = {
+    Phase.PENDING: "No task yet: something is waited for, or ECS is being asked for a task.",
+    Phase.PROVISIONING: "The task exists and starts: ECS's PROVISIONING, PENDING and ACTIVATING.",
+    Phase.RUNNING: "The task runs. Whether it can be used is what Ready says.",
+    Phase.UPDATING: "The task is being stopped, another one follows.",
+    Phase.STOPPING: "The task is being stopped, or ends by itself.",
+    Phase.SUSPENDED: "No task runs, because `spec.operatingMode` is `Suspended`.",
+    Phase.SUCCEEDED: "Done: the main container exited with code 0 and is not started again, or the "
+    "lifetime is over.",
+    Phase.FAILED: "It does not run, and trying on without a change makes little sense.",
+    Phase.DELETING: "The object is being deleted; it goes when its task has stopped.",
+}
+
+CONDITIONS: Mapping[str, tuple[str, str, str]] = {
+    # type: True, False, absent or Unknown
+    "Ready": (
+        "The task is RUNNING, healthy where the main container has a health check, and "
+        "`status.endpoint` is set.",
+        "It is not; the reason says why.",
+        "Absent while nothing runs and nothing shall: `Suspended`, `Succeeded`.",
+    ),
+    "Reconciling": (
+        "The operator has something left to do, or waits for it.",
+        "Nothing is left to do, or only a person can go on.",
+        "",
+    ),
+    "Stalled": (
+        "A person is needed; the message says what for. The operator tries again every 10 minutes, "
+        "or when the spec or `fractal.co/reconcile-requested-at` changes.",
+        "Nobody is needed.",
+        "",
+    ),
+    "Synced": (
+        "ECS shows what was last done for this object.",
+        "It has not for more than 60 seconds.",
+        "Unknown until ECS has been looked at once.",
+    ),
+}
+
+SITUATIONS: Mapping[str, str] = {
+    # function of core/phases.py: what it stands for
+    "waiting": "waits for something",
+    "retrying": "an attempt failed, another one follows",
+    "launching": "ECS is asked for a task",
+    "starting": "the task starts",
+    "settling": "the task runs, but is not ready yet",
+    "running": "the task runs and is ready",
+    "expiring": "the same, its lifetime is nearly over",
+    "unhealthy": "the health check fails",
+    "replacing": "the task is being replaced",
+    "stopping": "the task ends",
+    "refused": "a person is needed",
+    "suspended": "suspended, nothing runs",
+    "succeeded": "ended with code 0",
+    "expired": "ended after its lifetime",
+    "deleting": "being deleted",
+    "stuck": "the deletion cannot be confirmed",
+    "held": "deleted, but read-only",
+}
+
+REASONS: Mapping[str, str] = {
+    "AttemptsExhausted": "The status claims the highest attempt number there is: it was edited. "
+    "Delete the object and create it anew.",
+    "Deleting": "The object is being deleted: its task is stopped, or retained, first.",
+    "DeletionStuck": "For five minutes ECS has not confirmed that the task has stopped; the "
+    "message says why, and how to give the object up.",
+    "Draining": "An earlier launch has no certain end yet: it is made sure that it left no task "
+    "behind, for at most seven minutes.",
+    "EcsUnavailable": "ECS does not answer; it is tried again by itself.",
+    "EndpointPending": "The task runs; its address is not known yet.",
+    "Expired": "The task reached `timeouts.lifetimeSeconds` and is not launched again.",
+    "Expiring": "The task runs, but its lifetime is nearly over; or it is being stopped for that.",
+    "HealthCheckPending": "The task runs; its health check has not passed yet.",
+    "InvalidSpec": "The spec cannot be used as it is; the message names the field.",
+    "Launching": "RunTask is called, or is about to be.",
+    "LaunchesPaused": "Launches are paused in this cluster, because too many tasks vanished at "
+    "once.",
+    "NotAllowed": "The spec names something that the operator's allow-list does not give to this "
+    "namespace; the message says what.",
+    "NotObserved": "ECS has not been looked at yet, or does not show the last change.",
+    "NotStalled": "Nobody is needed.",
+    "OtherInstallation": "A task of this object belongs to another installation of the operator.",
+    "OutcomeUnknown": "The answer to a launch was lost; the same launch is asked for again, which "
+    "ECS carries out once at most.",
+    "Paused": "The annotation `fractal.co/paused` holds up what is left to do.",
+    "Pending": "Waiting for the first launch.",
+    "Progressing": "Work is under way.",
+    "Provisioning": "The task exists and starts.",
+    "ReadOnly": "The annotation `fractal.co/read-only` holds up what is left to do, deletion "
+    "included.",
+    "ReconcileSuccess": "ECS shows what was last done.",
+    "Replacing": "The task is being stopped, another one follows.",
+    "Retrying": "An attempt failed; another one follows after a pause.",
+    "Settled": "Nothing is left to do.",
+    "Stopping": "The task is stopping, without our doing.",
+    "Succeeded": "The main container exited with code 0 and is not started again.",
+    "Suspended": "`spec.operatingMode` is `Suspended`, and no task runs.",
+    "Suspending": "The task is being stopped, because `spec.operatingMode` is `Suspended`.",
+    "TaskDefinitionNotFound": "The task definition does not exist, or is inactive.",
+    "TaskRunning": "The task runs and is ready.",
+    "Throttled": "AWS limits the rate of calls; it is tried again by itself.",
+    "TokenConflict": "ECS says that this very launch happened already, but does not show its task "
+    "yet.",
+    "Unhealthy": "The health check of the main container fails. The task is left alone.",
+    "WaitingForSweep": "Before the first launch the operator looks once at all tasks of the "
+    "cluster.",
+}
+"""Reasons of conditions, but for those of failures, which docs/failures.md explains."""
+
+EVENTS: Mapping[str, tuple[str, str]] = {
+    # reason: type, when
+    "Launching": ("Normal", "RunTask is about to be called for a new attempt."),
+    "TaskLaunched": ("Normal", "ECS answered a launch with a task."),
+    "TaskAdopted": ("Normal", "A task of this object was found in ECS and taken over."),
+    "Ready": ("Normal", "Ready turned True."),
+    "Unhealthy": ("Warning", "The health check of the main container began to fail."),
+    "Expiring": ("Warning", "The task's lifetime is nearly over; `status.willStopAt` says when."),
+    "StoppingTask": (
+        "Normal",
+        "A task is about to be stopped; a Warning if that was not asked for.",
+    ),
+    "TaskStopped": ("Normal", "A task ended because the operator stopped it on purpose."),
+    "LaunchFailed": ("Warning", "An attempt ended without a task."),
+    "Suspended": ("Normal", "The phase became Suspended."),
+    "Succeeded": ("Normal", "The phase became Succeeded."),
+    "RecordRefused": ("Warning", "PostgreSQL refuses a record of the object; it runs on."),
+}
+"""Events by reason, but for those whose reason is a failure's, or that of Stalled."""
