@@ -24,6 +24,7 @@ from fractal_helpers.sql import create_engine
 from fractal_models.errors import FractalError, Rejected
 from fractal_models.observed import TaskArn
 from fractal_models.records import Record, Refused
+from fractal_operator.core.allow import Allow
 from fractal_operator.core.plan import Policy
 from fractal_operator.core.tokens import digest
 from fractal_operator.handlers import watch
@@ -115,6 +116,11 @@ async def run(settings: Settings) -> None:
     try:
         install = await install_id(settings, kube)
         log.info("installation %s starts", install)
+        if not settings.allow:
+            log.warning(
+                "FRACTAL_ALLOW is not set: whoever may create FractalContainers may use every "
+                "cluster, image and role that the operator's AWS rights reach"
+            )
         clock = SystemClock()
         health = Health(clock.monotonic, steps=STEPS)
         probes = Probes(health, registry)
@@ -171,6 +177,7 @@ def compose(
         subnets=settings.subnets,
         security_groups=settings.security_groups,
         assign_public_ip=settings.assign_public_ip or "",
+        allow=Allow(settings.allow),
     )
     queue: WorkQueue[ObjectKey] = WorkQueue(
         clock.monotonic,
