@@ -255,7 +255,12 @@ def compose(
 def _clients(settings: Settings, metrics: Metrics) -> Callable[[str], EcsClient]:
     def make(region: str) -> EcsClient:
         clients = make_clients(region, max_pool_connections=settings.aws_threads)
-        return EcsClient(clients, QuotaGroups(settings.quota_share), observe=metrics.aws_call)
+        return EcsClient(
+            clients,
+            QuotaGroups(settings.quota_share),
+            observe=metrics.aws_call,
+            waited=metrics.aws_wait,
+        )
 
     return make
 
@@ -281,7 +286,7 @@ async def _run_with_watch(settings: Settings, runner: Runner) -> None:
     ready, stop_watch = asyncio.Event(), asyncio.Event()
     watching = asyncio.create_task(
         kopf.operator(
-            registry=watch.registry(runner.event, _login),
+            registry=watch.registry(runner.watched, _login),
             settings=watch.settings(),
             standalone=True,
             clusterwide=not settings.namespaces,

@@ -3,13 +3,16 @@
 No label holds the name of a user or an object; every label takes few values, which its help names.
 """
 
-from collections.abc import Iterable, Mapping
+import re
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
+from fractal_helpers.aws.limits import OPERATIONS
+from fractal_operator.core import failures
 from fractal_operator.core.ending import WHY
+from fractal_operator.metric_families import StateMetrics
 from fractal_operator.shell.workqueue import WorkQueue
 
 CONTROLLER = "fractalcontainer"
@@ -25,9 +28,30 @@ STOP_CODES = (
 )
 """ECS's enumeration of a task's stopCode (API reference, Task)."""
 
-_EC2_OPERATIONS = frozenset({"DescribeInstances", "DescribeNetworkInterfaces"})
+OUR_STOP_CODES = (
+    "CapacityUnavailable",
+    "LaunchFailed",
+    "LaunchRejected",
+    "Lost",
+    "StopReasonUnknown",
+    "Unresolved",
+    *WHY,
+)
+"""What the core calls the end of an attempt that ECS has no code for."""
+
+LAUNCH_RESULTS = ("launched", "adopted", "failed", "throttled", "rejected", "unknown")
+
+_SERVICES = {
+    "DescribeInstances": "ec2",
+    "DescribeNetworkInterfaces": "ec2",
+    "GetCallerIdentity": "sts",
+}
 _STOPS = {text: code for code, text in WHY.items()}
-_THROTTLES = frozenset({"ThrottlingException", "Throttling", "RequestLimitExceeded"})
+_THROTTLES = re.compile("Throttl|RequestLimitExceeded|TooManyRequests|SlowDown|BandwidthLimit")
+_DENIALS = re.compile(
+    "AccessDenied|Unauthorized|UnrecognizedClient|ExpiredToken|InvalidSignature"
+    "|MissingAuthentication|NoCredentials|SignatureDoesNotMatch|InvalidClientTokenId"
+)
 # controller-runtime's buckets, so that its dashboards and recording rules find them.
 _RECONCILE_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8),
@@ -41,16 +65,7 @@ _SWEEP_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120)
 _START_BUCKETS = (1, 2.5, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200)
 
 
-class Row(NamedTuple):
-    """One line of docs/metrics.md."""
-
-    name: str
-    type: str
-    labels: tuple[str, ...]
-    help: str
-
-
-class Metrics:
+class Metrics(StateMetrics):
     """Every metric of one operator, in ``registry``. The methods count what takes several metrics.
 
     Attributes without labels, and controller-runtime's with their labels filled in, are used as
@@ -59,8 +74,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.rows: list[Row] = []
-        self._registry = registry
+        super().__init__(registry)
+        self._state()
         self._reconciling()
         self._queueing()
         self._containers()
@@ -128,14 +143,13 @@ class Metrics:
         ).labels(**label)
 
     def _containers(self) -> None:
-        self.containers = self._gauge(
-            "fractal_containers", "FractalContainers by status.phase.", "phase"
-        )
         self.launches = self._counter(
             "fractal_launches_total",
             "RunTask calls by result: launched, adopted, failed, throttled, rejected or unknown.",
             "result",
         )
+        for result in LAUNCH_RESULTS:
+            self.launches.labels(result)
         self.stops = self._counter(
             "fractal_stops_total",
             f"StopTask calls by what they are for: {', '.join(sorted(set(WHY)))}, or Other.",
@@ -152,17 +166,13 @@ class Metrics:
         )
         self.terminations = self._counter(
             "fractal_container_terminations_total",
-            "Ended tasks by ECS's stopCode; Other for one that ECS had not documented.",
+            "Ended attempts by stop code (ECS's, the operator's own, or Other) and by the reason "
+            "that the status names.",
             "stop_code",
+            "reason",
         )
-        self.stuck_deletions = self._gauge(
-            "fractal_stuck_deletions",
-            "Objects in deletion whose task ECS has not confirmed as stopped for 5 minutes.",
-        )
-        self.launches_paused = self._gauge(
-            "fractal_launches_paused",
-            "ECS clusters where launches are paused because too many tasks vanished at once.",
-        )
+        for code in (*STOP_CODES, *OUR_STOP_CODES):
+            self.terminations.labels(code, failures.termination(code, "").reason)
         self.build_info = self._gauge(
             "fractal_build_info", "1; the label holds the release.", "version"
         )
@@ -189,6 +199,31 @@ class Metrics:
             "service",
             "operation",
         )
+        self.aws_denied = self._counter(
+            "fractal_aws_denied_total",
+            "AWS API calls that were refused for want of rights or credentials.",
+            "service",
+            "operation",
+        )
+        self.aws_wait_seconds = self._histogram(
+            "fractal_aws_wait_duration_seconds",
+            "Time that an AWS API call waited for a token of the operator's own rate limit.",
+            _CALL_BUCKETS,
+            "service",
+            "operation",
+        )
+        self.aws_unsent = self._counter(
+            "fractal_aws_unsent_total",
+            "AWS API calls not sent: no token of the operator's own rate limit came in time.",
+            "service",
+            "operation",
+        )
+        # From 0 on, or the first error of a kind would be no increase to Prometheus.
+        for operation in OPERATIONS:
+            where = (_SERVICES.get(operation, "ecs"), operation)
+            self.aws_requests.labels(*where, "OK")
+            for errors in (self.aws_throttled, self.aws_denied, self.aws_unsent):
+                errors.labels(*where)
         self.sweep_seconds = self._histogram(
             "fractal_sweep_duration_seconds",
             "Length of a sweep over the ECS tasks.",
@@ -196,7 +231,7 @@ class Metrics:
         )
         self.sweep_success = self._gauge(
             "fractal_sweep_last_success_timestamp_seconds",
-            "Unix time at which the newest complete sweep of every cluster ended.",
+            "Unix time at which the newest complete sweep of any cluster ended.",
         )
         self.kube_requests = self._counter(
             "fractal_kube_requests_total",
@@ -220,7 +255,10 @@ class Metrics:
             _CALL_BUCKETS,
         )
         self.db_errors = self._counter(
-            "fractal_db_errors_total", "Transactions that failed, and records that were refused."
+            "fractal_db_errors_total", "Transactions that failed; they are tried again."
+        )
+        self.db_refused = self._counter(
+            "fractal_db_refused_records_total", "Records that PostgreSQL will never take."
         )
 
     def reconciled(self, result: str, seconds: float) -> None:
@@ -230,9 +268,10 @@ class Metrics:
         if result == "error":
             self.reconcile_errors.inc()
 
-    def terminated(self, stop_code: str) -> None:
-        """Count a task's end; codes that are not in STOP_CODES count as Other."""
-        self.terminations.labels(stop_code if stop_code in STOP_CODES else "Other").inc()
+    def terminated(self, stop_code: str, text: str = "") -> None:
+        """Count an attempt's end; codes in neither STOP_CODES nor OUR_STOP_CODES count as Other."""
+        code = stop_code if stop_code in {*STOP_CODES, *OUR_STOP_CODES} else "Other"
+        self.terminations.labels(code, failures.termination(code, text).reason).inc()
 
     def stopped(self, text: str) -> None:
         """Count a StopTask by the reason that it gives ECS; one that is not in WHY as Other."""
@@ -240,37 +279,27 @@ class Metrics:
 
     def aws_call(self, operation: str, code: str, seconds: float) -> None:
         """Count an AWS API call: the ``observe`` of the AWS helpers."""
-        service = "ec2" if operation in _EC2_OPERATIONS else "ecs"
+        service = _SERVICES.get(operation, "ecs")
         self.aws_requests.labels(service, operation, code).inc()
         self.aws_seconds.labels(service, operation).observe(seconds)
-        if code in _THROTTLES:
+        if _THROTTLES.search(code):
             self.aws_throttled.labels(service, operation).inc()
+        if _DENIALS.search(code):
+            self.aws_denied.labels(service, operation).inc()
+
+    def aws_wait(self, operation: str, seconds: float, sent: bool) -> None:
+        """Count a wait for the own rate limit: the ``waited`` of the AWS helpers."""
+        where = (_SERVICES.get(operation, "ecs"), operation)
+        self.aws_wait_seconds.labels(*where).observe(seconds)
+        if not sent:
+            self.aws_unsent.labels(*where).inc()
 
     def kube_call(self, verb: str, resource: str, code: str) -> None:
         """Count a Kubernetes API call: the ``observe`` of KubeClient."""
         self.kube_requests.labels(verb, resource, code).inc()
-
-    def phases(self, counts: Mapping[str, int], every: Iterable[str]) -> None:
-        """Set the number of objects in each of ``every`` phase; those not counted are 0."""
-        for phase in every:
-            self.containers.labels(phase).set(counts.get(phase, 0))
 
     def watch_queue(self, queue: WorkQueue[Any]) -> None:
         """Read the queue's gauges at each scrape, which must run in the queue's thread."""
         self._depth.set_function(queue.depth)
         self._unfinished.set_function(lambda: sum(queue.working_seconds()))
         self._longest.set_function(lambda: max(queue.working_seconds(), default=0.0))
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        self.rows.append(Row(name, "counter", labels, text))
-        return Counter(name, text, labels, registry=self._registry)
-
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        self.rows.append(Row(name, "gauge", labels, text))
-        return Gauge(name, text, labels, registry=self._registry)
-
-    def _histogram(
-        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
-    ) -> Histogram:
-        self.rows.append(Row(name, "histogram", labels, text))
-        return Histogram(name, text, labels, buckets=buckets, registry=self._registry)

@@ -1,15 +1,22 @@
 """Metrics: what is counted, what is documented, what a scrape of the queue shows."""
 
+import re
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from fractal_operator.metrics import CONTROLLER, STOP_CODES, Metrics
+from fractal_helpers.aws.limits import OPERATIONS
+from fractal_operator.metrics import CONTROLLER, OUR_STOP_CODES, STOP_CODES, Metrics
 from fractal_operator.reference import metrics_page, settings_page, write
 from fractal_operator.shell.workqueue import WorkQueue
 
 DOCS = Path(__file__).parents[2] / "docs"
+SERVICES = {
+    "DescribeInstances": "ec2",
+    "DescribeNetworkInterfaces": "ec2",
+    "GetCallerIdentity": "sts",
+}
 
 
 @pytest.fixture
@@ -76,12 +83,67 @@ def test_an_aws_call_is_counted_once_and_as_a_throttle_if_it_was(
     assert registry.get_sample_value("fractal_aws_throttled_total", describe) == 1
 
 
-def test_stop_codes_stay_bounded(registry: CollectorRegistry, metrics: Metrics) -> None:
-    for code in (*STOP_CODES, "", "Invented", "AlsoInvented"):
-        metrics.terminated(code)
+def test_a_refusal_for_want_of_rights_is_counted_as_such(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    for code in ("AccessDeniedException", "UnauthorizedOperation", "ServerException", "OK"):
+        metrics.aws_call("ListTasks", code, 0.1)
+    where = {"service": "ecs", "operation": "ListTasks"}
+    assert registry.get_sample_value("fractal_aws_denied_total", where) == 2
+    assert registry.get_sample_value("fractal_aws_throttled_total", where) == 0
+
+
+def test_waits_for_the_own_rate_limit_are_measured_and_calls_not_sent_counted(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.aws_wait("StopTask", 2.0, True)
+    metrics.aws_wait("StopTask", 0.0, False)
+    where = {"service": "ecs", "operation": "StopTask"}
+    assert registry.get_sample_value("fractal_aws_wait_duration_seconds_sum", where) == 2
+    assert registry.get_sample_value("fractal_aws_wait_duration_seconds_count", where) == 2
+    assert registry.get_sample_value("fractal_aws_unsent_total", where) == 1
+
+
+def test_what_may_be_counted_once_is_counted_from_zero_on(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    for operation in OPERATIONS:
+        service = SERVICES.get(operation, "ecs")
+        where = {"service": service, "operation": operation}
+        for name in ("throttled", "denied", "unsent"):
+            assert registry.get_sample_value(f"fractal_aws_{name}_total", where) == 0, operation
+    for result in ("launched", "adopted", "failed", "throttled", "rejected", "unknown"):
+        assert registry.get_sample_value("fractal_launches_total", {"result": result}) == 0
+    spot = {"stop_code": "SpotInterruption", "reason": "SpotInterruption"}
+    assert registry.get_sample_value("fractal_container_terminations_total", spot) == 0
+
+
+def test_stop_codes_and_reasons_stay_bounded(registry: CollectorRegistry, metrics: Metrics) -> None:
+    for code in (*STOP_CODES, *OUR_STOP_CODES, "", "Invented", "AlsoInvented"):
+        metrics.terminated(code, "ada@example.org said no")
+    metrics.terminated("TaskFailedToStart", "CannotPullContainerError: no such image")
     name = "fractal_container_terminations_total"
-    assert registry.get_sample_value(name, {"stop_code": "SpotInterruption"}) == 1
-    assert registry.get_sample_value(name, {"stop_code": "Other"}) == 3
+    [family] = [x for x in registry.collect() if x.name == name.removesuffix("_total")]
+    counted = {
+        (x.labels["stop_code"], x.labels["reason"]): x.value for x in family.samples if x.value
+    }
+    assert {code for code, _ in counted} == {*STOP_CODES, *OUR_STOP_CODES, "Other"}
+    assert counted["Other", "Other"] == 3
+    assert counted["SpotInterruption", "SpotInterruption"] == 1
+    assert counted["TaskFailedToStart", "ImagePullFailed"] == 1
+    assert all(re.fullmatch("[A-Z][A-Za-z]+", reason) for _, reason in counted)
+
+
+def test_conditions_are_counted_by_our_types_only(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    metrics.condition_counts({("Ready", "True"): 2, ("Stranger", "True"): 7})
+    metrics.condition_counts({("Ready", "False"): 1, ("Ready", "Odd"): 7})
+    name = "fractal_container_conditions"
+    assert registry.get_sample_value(name, {"type": "Ready", "status": "True"}) == 0
+    assert registry.get_sample_value(name, {"type": "Ready", "status": "False"}) == 1
+    [family] = [x for x in registry.collect() if x.name == name]
+    assert len(family.samples) == 12
 
 
 def test_phases_without_objects_are_zero(registry: CollectorRegistry, metrics: Metrics) -> None:

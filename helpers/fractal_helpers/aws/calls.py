@@ -13,6 +13,9 @@ from fractal_models.errors import OutcomeUnknown, QuotaReached, Throttled, Unava
 Observe = Callable[[str, str, float], None]
 """Called once per API call with the operation, "OK" or the error code, and seconds."""
 
+Waited = Callable[[str, float, bool], None]
+"""Called once per token with the operation, the seconds waited, and whether one was had."""
+
 _MAX_PAGES = 5_000
 
 T = TypeVar("T")
@@ -20,6 +23,10 @@ T = TypeVar("T")
 
 def ignore(operation: str, code: str, seconds: float) -> None:
     """The observer for callers that do not count."""
+
+
+def unmeasured(operation: str, seconds: float, had: bool) -> None:
+    """The ``waited`` for callers that do not count."""
 
 
 def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -41,18 +48,23 @@ class Api:
         quotas: QuotaGroups,
         *,
         observe: Observe = ignore,
+        waited: Waited = unmeasured,
         monotonic: Callable[[], float] = time.monotonic,
         patience: float = 10.0,
     ) -> None:
         self._client = client
         self._quotas = quotas
         self._observe = observe
+        self._waited = waited
         self._monotonic = monotonic
         self._patience = patience
 
     def call(self, operation: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """Take a token and send; ``Throttled`` when the token would come too late."""
-        if not self._quotas.bucket(operation).take(timeout=self._patience):
+        began = self._monotonic()
+        had = self._quotas.bucket(operation).take(timeout=self._patience)
+        self._waited(operation, self._monotonic() - began, had)
+        if not had:
             raise Throttled(f"{operation}: no token of our own rate limit in {self._patience} s")
         return self.send(operation, params)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from fractal_helpers.aws import decode
 from fractal_helpers.aws.addresses import AddressBook
-from fractal_helpers.aws.calls import Api, Observe, batches, ignore, member
+from fractal_helpers.aws.calls import Api, Observe, Waited, batches, ignore, member, unmeasured
 from fractal_helpers.aws.definitions import Definitions
 from fractal_helpers.aws.ec2 import Ec2Client
 from fractal_helpers.aws.limits import QuotaGroups
@@ -47,7 +47,8 @@ def _utc_now() -> datetime:
 class EcsClient:
     """ECS, and what of EC2 belongs to tasks, in one region.
 
-    ``observe(operation, code, seconds)`` is called once per API call, from the calling thread.
+    ``observe(operation, code, seconds)`` is called once per API call, from the calling thread;
+    ``waited(operation, seconds, had)`` once per token of the rate limit.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class EcsClient:
         quotas: QuotaGroups,
         *,
         observe: Observe = ignore,
+        waited: Waited = unmeasured,
         now: Callable[[], datetime] = _utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         def api(client: Any) -> Api:
-            return Api(client, quotas, observe=observe, monotonic=monotonic)
+            return Api(client, quotas, observe=observe, waited=waited, monotonic=monotonic)
 
         self._api, self._once = api(clients.ecs), api(clients.ecs_once)
         self._sts = api(clients.sts)

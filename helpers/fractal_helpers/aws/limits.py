@@ -140,6 +140,9 @@ _SHARES: Mapping[str, tuple[str, float]] = MappingProxyType(
     }
 )
 
+OPERATIONS = tuple(_SHARES)
+"""Every AWS API call that the operator makes."""
+
 
 class QuotaGroups:
     """The buckets of one account and region: ``share`` (0..1] of each documented quota.

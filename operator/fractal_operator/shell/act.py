@@ -200,7 +200,7 @@ class Actor:
         known = {(end.attempt, end.stop_code) for end in seen.status.last_terminations}
         for end in new.last_terminations:
             if (end.attempt, end.stop_code) not in known:
-                self._metrics.terminated(end.stop_code)
+                self._metrics.terminated(end.stop_code, end.reason)
                 self._recorder.offer(ends.unseen(body, seen, new, end))
         self._measure_start(seen.status, new)
         for each in told:

@@ -93,6 +93,10 @@ class Reconciler:
         share = backoff.spread(key, self._clock.monotonic())
         return Rest(PERMIT_SECONDS + 2 * share * min(waiting, PERMIT_CAP_SECONDS))
 
+    def unpermitted(self) -> int:
+        """How many objects wait for a launch permit."""
+        return len(self._unpermitted)
+
     def observe(self, body: Body) -> Observation:
         """All that is known of one object now, without asking anybody."""
         meta, now = body["metadata"], self._clock.now()

@@ -26,7 +26,7 @@ class Refusals:
         self._posting: set[asyncio.Task[None]] = set()
 
     def __call__(self, refused: Refused) -> None:
-        self._metrics.db_errors.inc()
+        self._metrics.db_refused.inc()
         log.error("PostgreSQL refuses a record: %s", refused)
         uid, table = _about(refused)
         key = self._objects.key(uid)

@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from fractal_models.container import Phase
 from fractal_models.errors import FractalError
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Kube, ObjectKey
 from fractal_operator.probes import Health
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.clusters import Cluster, Clusters
+from fractal_operator.shell.gauges import Gauges
 from fractal_operator.shell.objects import Body, Objects, key_of, older, uid_of
 from fractal_operator.shell.observe import Observer
 from fractal_operator.shell.reconcile import Reconciler
@@ -32,7 +32,6 @@ STEPS = (FIRST_LIST, FIRST_SWEEP)
 RESYNC_SECONDS = 600.0
 TICK_SECONDS = 0.25
 FLUSH_SECONDS = 0.5
-GAUGE_SECONDS = 5.0
 BEAT_SECONDS = 60.0
 DRAIN_SECONDS = 5.0
 
@@ -68,6 +67,14 @@ class Runner:
         self._recorder = recorder
         self._metrics = metrics
         self._health = health
+        self._gauges = Gauges(
+            clock=clock,
+            metrics=metrics,
+            objects=objects,
+            clusters=clusters,
+            reconciler=reconciler,
+            recorder=recorder,
+        )
         self._workers = workers
         self._ring_seconds = ring_seconds
         self._work = asyncio.Event()
@@ -83,8 +90,13 @@ class Runner:
             self._queue.add(key)
             self._work.set()
 
-    def event(self, kind: str, body: Mapping[str, Any]) -> None:
+    def watched(self, kind: str, body: Mapping[str, Any]) -> None:
         """One event of the watch."""
+        self._metrics.watch_event.set(self._clock.now().timestamp())
+        self.event(kind, body)
+
+    def event(self, kind: str, body: Mapping[str, Any]) -> None:
+        """How an object is or was, from the watch or from a list."""
         key = key_of(body)
         if kind == "DELETED":
             self._vanished(key, uid_of(body))
@@ -117,7 +129,8 @@ class Runner:
                 self._rings,
                 self._record,
                 self._audit,
-                self._gauges,
+                self._gauges.gauges,
+                self._gauges.loop_lag,
             )
         ]
         stopping = asyncio.create_task(self.stop.wait(), name="stop")
@@ -278,23 +291,6 @@ class Runner:
     async def _uids(self) -> set[str]:
         return {uid_of(body) for body in await self._kube.list()}
 
-    async def _gauges(self) -> None:
-        while True:
-            counts: dict[str, int] = {}
-            stuck = 0
-            for body in self._objects.bodies():
-                status = body.get("status") or {}
-                phase = str(status.get("phase", ""))
-                counts[phase] = counts.get(phase, 0) + 1
-                stuck += _stuck(status)
-            self._metrics.phases(counts, [phase.value for phase in Phase])
-            self._metrics.stuck_deletions.set(stuck)
-            paused = sum(1 for cluster in self._clusters.all() if cluster.paused)
-            self._metrics.launches_paused.set(paused)
-            self._metrics.db_outbox_depth.set(self._recorder.depth())
-            self._metrics.db_lag_seconds.set(self._recorder.lag())
-            await self._clock.sleep(GAUGE_SECONDS)
-
 
 async def _despite_outages(what: str, do: Callable[[], Awaitable[None]]) -> None:
     try:
@@ -305,10 +301,3 @@ async def _despite_outages(what: str, do: Callable[[], Awaitable[None]]) -> None
 
 def _version(body: Body) -> str:
     return str(body["metadata"].get("resourceVersion", ""))
-
-
-def _stuck(status: Mapping[str, Any]) -> bool:
-    return any(
-        each.get("reason") == "DeletionStuck" and each.get("status") == "True"
-        for each in status.get("conditions") or ()
-    )

@@ -325,7 +325,8 @@ def test_a_record_that_is_refused_is_told_to_its_object_once(world: World) -> No
         "hardware.user_app_state does not show this object as it is: a value that cannot be stored"
     )
     assert process.wire.counts() == {"post_event": 3}
-    assert process.value("fractal_db_errors_total") == 4
+    assert process.value("fractal_db_refused_records_total") == 4
+    assert process.value("fractal_db_errors_total") == 0
 
 
 # --- launch permits ---

@@ -1,0 +1,106 @@
+"""The gauges: how the objects, the clusters and the recorder stand, looked at every few seconds."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from fractal_models.container import Phase
+from fractal_operator.metrics import Metrics
+from fractal_operator.ports import Clock
+from fractal_operator.shell.clusters import Cluster, Clusters
+from fractal_operator.shell.objects import Body, Objects
+from fractal_operator.shell.reconcile import Reconciler
+from fractal_operator.shell.record import Recorder
+
+GAUGE_SECONDS = 5.0
+LAG_SECONDS = 0.5
+
+
+class Gauges:
+    """Two loops for the Runner: ``gauges`` and ``loop_lag``."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        objects: Objects,
+        clusters: Clusters,
+        reconciler: Reconciler,
+        recorder: Recorder,
+    ) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._objects = objects
+        self._clusters = clusters
+        self._reconciler = reconciler
+        self._recorder = recorder
+        self._known: dict[tuple[str, str], datetime] = {}
+
+    async def gauges(self) -> None:
+        """Set all gauges, again and again."""
+        while True:
+            self.look()
+            await self._clock.sleep(GAUGE_SECONDS)
+
+    async def loop_lag(self) -> None:
+        """Measure how late a sleep ends."""
+        while True:
+            asleep = self._clock.monotonic()
+            await self._clock.sleep(LAG_SECONDS)
+            late = self._clock.monotonic() - asleep - LAG_SECONDS
+            self._metrics.loop_lag.observe(max(late, 0.0))
+
+    def look(self) -> None:
+        """Set all gauges once."""
+        metrics, now = self._metrics, self._clock.now()
+        self._of_objects(now)
+        metrics.launches_waiting.set(self._reconciler.unpermitted())
+        clusters = self._clusters.all()
+        metrics.launches_paused.set(sum(1 for cluster in clusters if cluster.paused))
+        self._known = {_name(each): self._known.get(_name(each), now) for each in clusters}
+        metrics.sweep_age.set(max((self._age(each, now) for each in clusters), default=0.0))
+        metrics.db_outbox_depth.set(self._recorder.depth())
+        metrics.db_lag_seconds.set(self._recorder.lag())
+
+    def _of_objects(self, now: datetime) -> None:
+        phases: dict[str, int] = {}
+        conditions: dict[tuple[str, str], int] = {}
+        stuck, oldest = 0, 0.0
+        for body in self._objects.bodies():
+            status = body.get("status") or {}
+            phase = str(status.get("phase", ""))
+            phases[phase] = phases.get(phase, 0) + 1
+            for each in status.get("conditions") or ():
+                told = (str(each.get("type")), str(each.get("status")))
+                conditions[told] = conditions.get(told, 0) + 1
+            stuck += _stuck(status)
+            oldest = max(oldest, _deleting(body, now))
+        self._metrics.phases(phases, [phase.value for phase in Phase])
+        self._metrics.condition_counts(conditions)
+        self._metrics.stuck_deletions.set(stuck)
+        self._metrics.oldest_deletion.set(oldest)
+
+    def _age(self, cluster: Cluster, now: datetime) -> float:
+        """Seconds since the last complete sweep; 0 of a cluster that ECS says is not there."""
+        if cluster.known and not cluster.there:
+            return 0.0
+        since = cluster.swept_since or self._known[_name(cluster)]
+        return max((now - since).total_seconds(), 0.0)
+
+
+def _name(cluster: Cluster) -> tuple[str, str]:
+    return cluster.region, cluster.reference
+
+
+def _stuck(status: Mapping[str, Any]) -> bool:
+    return any(
+        each.get("reason") == "DeletionStuck" and each.get("status") == "True"
+        for each in status.get("conditions") or ()
+    )
+
+
+def _deleting(body: Body, now: datetime) -> float:
+    """For how many seconds an object is in deletion."""
+    asked = body["metadata"].get("deletionTimestamp")
+    return (now - datetime.fromisoformat(asked)).total_seconds() if asked else 0.0
