@@ -8,10 +8,10 @@ CORE := tests/unit/core
 E2E_KUBECONFIG ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check format e2e crds docs bench lock clean
+.PHONY: help install demo dev test check format e2e image-test crds docs bench lock clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv with everything that is locked (the other targets do it by themselves)
 
@@ -46,6 +46,10 @@ e2e: $(INSTALLED) ## End-to-end tests on the cluster of E2E_KUBECONFIG=… (a re
 	KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" \
 	  $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/e2e tests/contract/test_kube_api.py tests/integration/test_kube_client.py
 
+image-test: $(INSTALLED) ## Build the image with buildah and run it as a pod would (as root; no container engine)
+	@command -v buildah debootstrap >/dev/null && test "$$(id -u)" = 0 || { echo "make image-test needs root, buildah and debootstrap" >&2; exit 2; }
+	KUBECTL="$$(scripts/get-kubectl.sh)" $(BIN)/python -m pytest -q -s tests/e2e/test_image.py
+
 crds: $(INSTALLED) ## Write crds/ and the chart's copies from the models
 	$(BIN)/fractal-operator crds > crds/fractal.co_fractalcontainers.yaml
 	cp crds/fractal.co_fractalcontainers.yaml charts/fractal-operator/files/crd.yaml
@@ -57,8 +61,9 @@ docs: $(INSTALLED) ## Write the reference pages from the code
 bench: $(INSTALLED) ## Count writes and AWS calls; exits non-zero if a bound is broken
 	$(BIN)/python -m benchmarks.counts
 
-lock: $(INSTALLED) ## Resolve the dependencies again, into requirements.lock
+lock: $(INSTALLED) ## Resolve the dependencies again, into requirements.lock and the image's part of it
 	$(BIN)/uv pip compile pyproject.toml --upgrade --extra dev --group lint --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group build --constraint requirements.lock --no-annotate --generate-hashes --no-emit-index-url --no-header -q -o requirements-image.lock
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .tools .fractal-dev .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -36,9 +36,9 @@ def test_every_manifest_in_the_documents_is_a_valid_container() -> None:
 
 
 def test_every_make_target_in_the_documents_exists() -> None:
-    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {name for page in PAGES for name in re.findall(r"`make ([a-z0-9]+)", page.read_text())}
-    named |= {name for _, text in _blocks("console") for name in re.findall(r"make (\w+)", text)}
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"`make ([a-z0-9-]+)", page.read_text())}
+    named |= {name for _, text in _blocks("console") for name in re.findall(r"make ([\w-]+)", text)}
     assert {"demo", "test"} <= named
     assert named <= targets
 
