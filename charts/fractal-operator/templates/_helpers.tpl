@@ -74,6 +74,10 @@ app.kubernetes.io/component: operator
   value: {{ kindIs "slice" $value | ternary (join "," $value) (toString $value) | quote }}
 {{- end }}
 {{- end }}
+{{- with .Values.allow }}
+- name: FRACTAL_ALLOW
+  value: {{ toJson . | quote }}
+{{- end }}
 {{- if .Values.database.existingSecret }}
 {{ include "fractal.databaseEnv" . }}
 {{- end }}
@@ -117,6 +121,23 @@ affinity: {{ toYaml . | nindent 2 }}
 {{- with .Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{/* Patterns of the allow-list as one regular expression: core/allow.py, in Go and RE2. */}}
+{{- define "fractal.regex" -}}
+{{- $all := list -}}
+{{- range . -}}
+{{- if eq . "*" -}}
+{{- $all = append $all ".*" -}}
+{{- else -}}
+{{- $host := regexReplaceAll "/.*$" . "" -}}
+{{- $path := trimPrefix $host . -}}
+{{- $host = regexQuoteMeta $host | replace "\\*" "[^/]*" | replace "\\?" "[^/]" -}}
+{{- $path = regexQuoteMeta $path | replace "\\*" ".*" | replace "\\?" "." -}}
+{{- $all = append $all (print $host $path) -}}
+{{- end -}}
+{{- end -}}
+(?s)^(?:{{ join "|" $all }})$
 {{- end -}}
 
 {{/* What the operator does in the namespaces that it watches. */}}
