@@ -36,7 +36,7 @@ def warns_at(spec: Spec, end: datetime) -> datetime:
 
 
 def used_up(state: State, spec: Spec) -> bool:
-    """Whether a further task would have no time left to run."""
+    """Whether a further task would have no time left to run; it has once the limit is raised."""
     return _left(state, spec) == timedelta(0)
 
 

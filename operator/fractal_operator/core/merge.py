@@ -116,11 +116,11 @@ def stranger(seen: Observation, policy: Policy) -> ObservedTask | None:
 
 
 def number_of(task: ObservedTask, seen: Observation, policy: Policy) -> int | None:
-    """The attempt that launched ``task``, or None if it is not this object's task."""
+    """The attempt that stands for ``task``, or None if it is not this object's task."""
     origin = tokens.parse_started_by(task.started_by)
-    if origin is None or (origin.install, origin.uid) != (policy.install, seen.uid):
-        return None
-    return origin.attempt
+    if origin is not None and (origin.install, origin.uid) == (policy.install, seen.uid):
+        return origin.attempt
+    return claims.adopted(task, seen, policy)
 
 
 def _ours(seen: Observation, policy: Policy) -> dict[TaskArn, tuple[int, ObservedTask]]:
@@ -207,11 +207,22 @@ def _with_end(state: State, record: Termination, ran: timedelta) -> State:
             count = 0
         elif record.stop_code not in failures.UNCOUNTED_STOPS:
             count = min(count + 1, MOST_FAILURES)
-        used = attempt.used_seconds + max(int(ran.total_seconds()), 0)
-        used = 0 if record.stop_code in NEW_CLOCK else min(used, MOST_SECONDS)
+        used = _used(state, attempt, record, ran)
         attempt = attempt.model_copy(update={"failures": count, "used_seconds": used})
     others = (each for each in state.terminations if each.attempt != record.attempt)
     return replace(state, attempt=attempt, terminations=(record, *others)[:KEPT_TERMINATIONS])
+
+
+def _used(state: State, attempt: Attempt, record: Termination, ran: timedelta) -> int:
+    """The seconds of lifetimeSeconds that are used when a task has ended."""
+    if record.stop_code in NEW_CLOCK:
+        return 0
+    used = attempt.used_seconds + max(int(ran.total_seconds()), 0)
+    spec = state.seen.spec
+    if record.stop_code == "Expired" and spec is not None:
+        # ECS's times may come to less than ours did, or be missing: over it is all the same.
+        used = max(used, spec.timeouts.lifetime_seconds or 0)
+    return min(used, MOST_SECONDS)
 
 
 def _end_unlisted(state: State, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> State:

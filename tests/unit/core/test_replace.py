@@ -217,7 +217,7 @@ def test_a_lifetime_ends_as_expired_and_nothing_follows() -> None:
     assert (str(seen.status.phase), conditions(seen)["Ready"][1]) == ("Stopping", "Expiring")
     seen, plan = settled(replace(seen, tasks=(stopped(),)))
     assert (plan, str(seen.status.phase)) == (Plan(), "Succeeded")
-    assert conditions(seen)["Ready"] == ("False", "Expired")
+    assert conditions(seen)["Reconciling"] == ("False", "Expired")
 
 
 # --- ready ---

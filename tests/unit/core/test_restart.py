@@ -52,7 +52,6 @@ def end(stop_code: str = "EssentialContainerExited", **changes: Any) -> Terminat
         ("Never", "LaunchFailed", None, "Pending"),
         ("Never", "LaunchRejected", None, "Failed"),
         ("Never", "Unresolved", None, "Pending"),
-        ("Always", "Expired", 0, "Succeeded"),
     ],
 )
 def test_what_follows_an_end(
@@ -148,7 +147,7 @@ def test_the_pause_counts_from_the_end() -> None:
 def test_an_end_in_the_future_does_not_break_the_time_to_live() -> None:
     far = datetime(9999, 12, 31, tzinfo=UTC)
     limits = {"ttlSecondsAfterFinished": 60}
-    _, plan = after(end("Expired", finished_at=far), timeouts=limits)
+    _, plan = after(end(finished_at=far), restartPolicy="Never", timeouts=limits)
     assert plan == Plan(again_at=NOW + timedelta(seconds=60))
 
 
