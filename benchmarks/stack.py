@@ -115,6 +115,7 @@ def stack() -> Iterator[Stack]:
         settings = {
             "FRACTAL_DATABASE_URL": database.url(),
             "FRACTAL_INSTALL_ID": "bench",
+            "FRACTAL_LEADER_ELECTION": "false",
             "FRACTAL_CLUSTER": CLUSTER,
             "FRACTAL_SUBNETS": _subnet(url),
             "FRACTAL_METRICS_HOST": "127.0.0.1",

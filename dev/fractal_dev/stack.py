@@ -108,6 +108,8 @@ class Stack:
             "AWS_SHARED_CREDENTIALS_FILE": str(self.directory / "no-aws-credentials"),
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
+            # This stack never runs two; one that was killed is replaced at once.
+            "FRACTAL_LEADER_ELECTION": "false",
             "FRACTAL_DATABASE_URL": self.database_url,
             "FRACTAL_CLUSTER": landscape.CLUSTER,
             "FRACTAL_SUBNETS": landscape.SUBNET,

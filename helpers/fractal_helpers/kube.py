@@ -37,6 +37,8 @@ Renew = Callable[[Configuration], Awaitable[None]]
 _UNUSABLE = (config.ConfigException, OSError, ValueError, KeyError)
 _COMPONENT = "fractal-operator"
 _MERGE_PATCH = "application/merge-patch+json"
+_JSON = "application/json"
+_LEASES = ("coordination.k8s.io", "v1")
 _PAGE = 500
 _TIMEOUT = 10.0  # seconds; kubernetes.aio's own default is 300
 _LIST_STARTS = 3
@@ -45,7 +47,7 @@ _NAME_LIMIT = 253
 
 
 class KubeClient:
-    """FractalContainers, their Events and the cluster's uid; satisfies the operator's port Kube.
+    """FractalContainers, Events, Leases and the cluster's uid; satisfies the operator's port Kube.
 
     Every method raises only :mod:`fractal_models.errors`. Use one per event loop; ``close`` it.
     """
@@ -218,6 +220,54 @@ class KubeClient:
         except Conflict:
             return  # AlreadyExists: the name says what happened, so it was told before
 
+    async def get_lease(self, key: ObjectKey, within: float) -> Mapping[str, Any] | None:
+        """Return the Lease, or None when there is none of that name."""
+        fetch = self._custom.get_namespaced_custom_object
+        request = partial(fetch, *_LEASES, key.namespace, "leases", key.name)
+        try:
+            return await self._lease("get", str(key), request, within)
+        except Gone:
+            return None
+
+    async def create_lease(
+        self, key: ObjectKey, spec: Mapping[str, Any], within: float
+    ) -> Mapping[str, Any]:
+        """Create a Lease. Raises ``Conflict`` if there is one, ``Gone`` without the namespace."""
+        body = {
+            "apiVersion": "/".join(_LEASES),
+            "kind": "Lease",
+            "metadata": {"name": key.name},
+            "spec": dict(spec),
+        }
+        create = self._custom.create_namespaced_custom_object
+        request = partial(create, *_LEASES, key.namespace, "leases", body)
+        return await self._lease("create", str(key), request, within)
+
+    async def update_lease(
+        self, lease: Mapping[str, Any], spec: Mapping[str, Any], within: float
+    ) -> Mapping[str, Any]:
+        """Replace the spec of ``lease``. Raises ``Conflict`` for another version of it."""
+        meta = lease["metadata"]
+        replace = self._custom.replace_namespaced_custom_object
+        body = {**lease, "spec": dict(spec)}
+        request = partial(
+            replace, *_LEASES, meta["namespace"], "leases", meta["name"], body, _content_type=_JSON
+        )
+        return await self._lease("update", _name(lease), request, within)
+
+    async def _lease(
+        self, verb: str, name: str, request: Callable[..., Awaitable[Any]], within: float
+    ) -> Mapping[str, Any]:
+        """One call that ends within ``within`` seconds, a renewal of the credentials included."""
+        call = partial(request, _request_timeout=within)
+        try:
+            async with asyncio.timeout(within):
+                found: Mapping[str, Any] = await self._call(verb, "leases", name, call)
+        except TimeoutError as error:
+            what = f"{verb} leases {name}"
+            raise from_transport(error, what, write=verb != "get") from error
+        return found
+
     async def server_uid(self) -> str | None:
         """Return the uid of the namespace kube-system, which names the Kubernetes cluster for life.
 
@@ -259,7 +309,7 @@ class KubeClient:
     async def _call(
         self, verb: str, resource: str, name: str, request: Callable[[], Awaitable[Any]]
     ) -> Any:
-        what, write = f"{verb} {resource} {name}", verb in {"patch", "create"}
+        what, write = f"{verb} {resource} {name}", verb in {"patch", "create", "update"}
         try:
             answer = await self._send(request)
         except ApiException as error:
@@ -321,8 +371,8 @@ def event_of(body: Mapping[str, Any], event: KubeEvent, now: datetime) -> CoreV1
                 "name": f"{meta['name'][:room].rstrip('-.')}.{event.name_suffix}",
             },
             "involvedObject": {
-                "apiVersion": API_VERSION,
-                "kind": KIND,
+                "apiVersion": body.get("apiVersion", API_VERSION),
+                "kind": body.get("kind", KIND),
                 "namespace": meta["namespace"],
                 "name": meta["name"],
                 "uid": meta["uid"],

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ from fractal_operator.settings import Settings
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.aws import AwsEcs, DaemonPool
 from fractal_operator.shell.clusters import Clusters
+from fractal_operator.shell.leader import Leader, Terms
 from fractal_operator.shell.memory import Memories
 from fractal_operator.shell.objects import Objects, uid_of
 from fractal_operator.shell.observe import Observer
@@ -189,7 +191,9 @@ def compose(
     metrics.watch_queue(queue)
     metrics.max_concurrent.set(settings.workers)
     objects, memories, clusters = Objects(), Memories(), Clusters()
-    ecs = AwsEcs(_clients(settings, metrics), settings.aws_threads, clock)
+    leader = _leader(settings, kube, clock, metrics)
+    leads = leader.leads if leader is not None else lambda: True
+    ecs = AwsEcs(_clients(settings, metrics), settings.aws_threads, clock, leads)
 
     def wake(uid: str) -> None:
         runner.wake(uid)
@@ -222,6 +226,7 @@ def compose(
         recorder=recorder,
         policy=policy,
         metrics=metrics,
+        leads=leads,
     )
     reconciler = Reconciler(
         clock=clock,
@@ -246,10 +251,32 @@ def compose(
         recorder=recorder,
         metrics=metrics,
         health=health,
+        leader=leader,
         workers=settings.workers,
         ring_seconds=settings.fast_sweep_seconds,
     )
     return runner
+
+
+def _leader(
+    settings: Settings, kube: KubeClient, clock: SystemClock, metrics: Metrics
+) -> Leader | None:
+    """The candidate that this process is; None when there is no election."""
+    if not settings.leader_election:
+        log.warning("FRACTAL_LEADER_ELECTION is off: there must be no second process")
+        return None
+    lease = ObjectKey(settings.release_namespace, f"{settings.release_name}-leader")
+    # In a pod the host's name is the pod's. The rest tells a restarted container from the last one,
+    # which may still act.
+    leader = Leader(
+        kube,
+        clock,
+        lease,
+        f"{socket.gethostname()}_{token_hex(4)}",
+        Terms(settings.lease_seconds, settings.lease_renew_seconds, settings.lease_retry_seconds),
+    )
+    metrics.watch_leader(lease.name, leader.leads)
+    return leader
 
 
 def _clients(settings: Settings, metrics: Metrics) -> Callable[[str], EcsClient]:

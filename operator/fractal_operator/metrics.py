@@ -4,6 +4,7 @@ No label holds the name of a user or an object; every label takes few values, wh
 """
 
 import re
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -78,6 +79,7 @@ class Metrics(StateMetrics):
         self._state()
         self._reconciling()
         self._queueing()
+        self._leading()
         self._containers()
         self._outside()
         self._recording()
@@ -141,6 +143,14 @@ class Metrics(StateMetrics):
             "Longest time spent so far on a key being worked on.",
             *label,
         ).labels(**label)
+
+    def _leading(self) -> None:
+        self._leader = self._gauge(
+            "leader_election_master_status",
+            "1 if this process leads, 0 if it stands by; the label holds the Lease's name. Absent "
+            "without leader election.",
+            "name",
+        )
 
     def _containers(self) -> None:
         self.launches = self._counter(
@@ -235,8 +245,8 @@ class Metrics(StateMetrics):
         )
         self.kube_requests = self._counter(
             "fractal_kube_requests_total",
-            "Kubernetes API calls by verb (get, list, patch, create), resource and HTTP status "
-            "(error: no answer).",
+            "Kubernetes API calls by verb (get, list, patch, create, update), resource and HTTP "
+            "status (error: no answer).",
             "verb",
             "resource",
             "code",
@@ -297,6 +307,10 @@ class Metrics(StateMetrics):
     def kube_call(self, verb: str, resource: str, code: str) -> None:
         """Count a Kubernetes API call: the ``observe`` of KubeClient."""
         self.kube_requests.labels(verb, resource, code).inc()
+
+    def watch_leader(self, name: str, leads: Callable[[], bool]) -> None:
+        """Ask ``leads`` at each scrape."""
+        self._leader.labels(name).set_function(leads)
 
     def watch_queue(self, queue: WorkQueue[Any]) -> None:
         """Read the queue's gauges at each scrape, which must run in the queue's thread."""

@@ -50,6 +50,20 @@ class Kube(Protocol):
 
     async def post_event(self, body: Mapping[str, Any], event: KubeEvent) -> None: ...
 
+    async def get_lease(self, key: ObjectKey, within: float) -> Mapping[str, Any] | None:
+        """Return the Lease, None when there is none. Each call ends within ``within`` seconds."""
+        ...
+
+    async def create_lease(
+        self, key: ObjectKey, spec: Mapping[str, Any], within: float
+    ) -> Mapping[str, Any]: ...
+
+    async def update_lease(
+        self, lease: Mapping[str, Any], spec: Mapping[str, Any], within: float
+    ) -> Mapping[str, Any]:
+        """Replace the whole spec of ``lease``, if nobody has written it since."""
+        ...
+
 
 class Ecs(Protocol):
     """The ECS client helper, one per region, made awaitable. ``cluster`` is a name or an ARN."""

@@ -142,6 +142,31 @@ class Settings(BaseSettings):
         pattern=_DNS_LABEL,
         json_schema_extra=_allowed("a namespace name"),
     )
+    leader_election: bool = Field(
+        True,
+        description="Whether one of several processes is elected, by a Lease of the release's "
+        "namespace, to act while the others stand by. `false`: there must be one process only.",
+        json_schema_extra=_allowed("true or false"),
+    )
+    lease_seconds: int = Field(
+        15,
+        description="Seconds after which another process takes over from one that has gone silent.",
+        ge=2,
+        le=300,
+    )
+    lease_renew_seconds: float = Field(
+        10.0,
+        description="Seconds without a renewal of the Lease after which the leader stops acting, "
+        "and ends; less than `FRACTAL_LEASE_SECONDS`, by more than a clock may drift.",
+        ge=1,
+        le=200,
+    )
+    lease_retry_seconds: float = Field(
+        2.0,
+        description="Seconds between two tries to renew or to get the Lease.",
+        ge=0.1,
+        le=60,
+    )
     sweep_seconds: float = Field(
         60.0,
         description="Seconds between two sweeps over all tasks while nothing changes.",
@@ -193,6 +218,14 @@ class Settings(BaseSettings):
     def _check(self) -> Self:
         if self.fast_sweep_seconds > self.sweep_seconds:
             raise ValueError("FRACTAL_FAST_SWEEP_SECONDS must not be above FRACTAL_SWEEP_SECONDS")
+        if self.lease_renew_seconds > 0.9 * self.lease_seconds:
+            raise ValueError(
+                "FRACTAL_LEASE_RENEW_SECONDS must be at most 0.9 FRACTAL_LEASE_SECONDS"
+            )
+        if self.lease_retry_seconds > 0.5 * self.lease_renew_seconds:
+            raise ValueError(
+                "FRACTAL_LEASE_RETRY_SECONDS must be at most half of FRACTAL_LEASE_RENEW_SECONDS"
+            )
         return self
 
     @classmethod

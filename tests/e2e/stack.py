@@ -177,6 +177,9 @@ class World:
         settings = {
             "FRACTAL_NAMESPACES": self.namespace,
             "FRACTAL_INSTALL_ID": self.name,
+            # Without it a test that kills its operator need not wait for a lease to run out.
+            "FRACTAL_LEADER_ELECTION": "false",
+            "FRACTAL_RELEASE_NAMESPACE": self.namespace,
             "FRACTAL_CLUSTER": self.name,
             "FRACTAL_SUBNETS": self.subnets[0],
             "FRACTAL_DATABASE_URL": self.database_url,

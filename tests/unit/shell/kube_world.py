@@ -22,6 +22,7 @@ class KubeWorld:
 
     def __init__(self, clock: FakeClock) -> None:
         self.objects: dict[ObjectKey, Body] = {}
+        self.leases: dict[ObjectKey, Body] = {}
         self.events: dict[str, tuple[str, KubeEvent]] = {}
         self.changes: list[tuple[str, Body]] = []
         self.stale_list: Sequence[Body] | None = None
@@ -114,6 +115,34 @@ class KubeWorld:
 
     def post_event(self, body: Mapping[str, Any], event: KubeEvent) -> None:
         self.events.setdefault(event.name_suffix, (body["metadata"]["uid"], event))
+
+    def get_lease(self, key: ObjectKey) -> Body | None:
+        return self.leases.get(key)
+
+    def create_lease(self, key: ObjectKey, spec: Mapping[str, Any]) -> Body:
+        if key in self.leases:
+            raise Conflict(f"lease {key} already exists")
+        return self._store_lease(key, spec)
+
+    def update_lease(self, lease: Mapping[str, Any], spec: Mapping[str, Any]) -> Body:
+        key = ObjectKey(lease["metadata"]["namespace"], lease["metadata"]["name"])
+        if key not in self.leases:
+            raise Gone(f"lease {key} is gone")
+        same = "resourceVersion"
+        if self.leases[key]["metadata"][same] != lease["metadata"][same]:
+            raise Conflict(f"lease {key} has another version")
+        return self._store_lease(key, spec)
+
+    def _store_lease(self, key: ObjectKey, spec: Mapping[str, Any]) -> Body:
+        self._version += 1
+        meta = {"namespace": key.namespace, "name": key.name, "uid": "4a1f0c7e"}
+        self.leases[key] = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {**meta, "resourceVersion": str(self._version)},
+            "spec": {name: value for name, value in spec.items() if value is not None},
+        }
+        return self.leases[key]
 
     def _fenced(self, body: Mapping[str, Any]) -> Body:
         meta = body["metadata"]

@@ -92,6 +92,7 @@ class Process:
             recorder=self.recorder,
             policy=policy,
             metrics=self.metrics,
+            leads=self.leads,
         )
         self.reconciler = Reconciler(
             clock=self.clock,
@@ -104,6 +105,10 @@ class Process:
         )
         self._told = 0
         self.main()  # as main.py: the default cluster is swept before anybody names it
+
+    def leads(self) -> bool:
+        """Whether it may act: there is no election."""
+        return True
 
     def wake(self, uid: str) -> None:
         self.woken.append(uid)

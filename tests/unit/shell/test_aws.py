@@ -133,7 +133,8 @@ class Aws:
         self.sent: list[str] = []
         self.entered, self.release = threading.Event(), threading.Event()
         self.release.set()
-        self.ecs = AwsEcs(self._make, threads, self.clock)
+        self.leads = True
+        self.ecs = AwsEcs(self._make, threads, self.clock, lambda: self.leads)
 
     def _make(self, region: str) -> EcsClient:
         self.made.append(region)

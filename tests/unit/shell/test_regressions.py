@@ -87,7 +87,7 @@ def test_a_client_that_cannot_be_made_is_rejected_in_plain_words(
     def make(region: str) -> EcsClient:
         raise error
 
-    ecs = AwsEcs(make, 1, world.clock)
+    ecs = AwsEcs(make, 1, world.clock, lambda: True)
     words = "cannot make AWS clients for region 'eu-north-1'"
     with pytest.raises(Rejected, match=words):
         ecs.launch_permit("eu-north-1")
@@ -104,7 +104,7 @@ def test_a_client_whose_making_failed_is_made_later(world: World) -> None:
             raise failures.pop()
         return EcsClient(clients(), QuotaGroups())
 
-    ecs = AwsEcs(make, 1, world.clock)
+    ecs = AwsEcs(make, 1, world.clock, lambda: True)
     with pytest.raises(Rejected):
         ecs.launch_permit(REGION)
     assert ecs.launch_permit(REGION)

@@ -12,9 +12,17 @@ from tests.unit.shell.wire import Wire
 from fractal_models.errors import Unavailable
 from fractal_models.kube import ObjectKey
 from fractal_operator.probes import Health
+from fractal_operator.shell.leader import Leader
 from fractal_operator.shell.objects import Body
 from fractal_operator.shell.reconcile import Reconciler, Rest
-from fractal_operator.shell.run import FIRST_LIST, FIRST_SWEEP, RESYNC_SECONDS, STEPS, Runner
+from fractal_operator.shell.run import (
+    ELECTION,
+    FIRST_LIST,
+    FIRST_SWEEP,
+    RESYNC_SECONDS,
+    STEPS,
+    Runner,
+)
 
 SPEC = {"taskDefinition": "web"}
 OTHER = ObjectKey("default", "two")
@@ -40,9 +48,14 @@ class Live(Process):
             recorder=self.recorder,
             metrics=self.metrics,
             health=self.health,
+            leader=self.leader(),
             workers=workers,
             ring_seconds=1.0,
         )
+
+    def leader(self) -> Leader | None:
+        """The candidate that it is, if there is an election."""
+        return None
 
     def wake(self, uid: str) -> None:
         self.runner.wake(uid)
@@ -144,7 +157,7 @@ def test_ready_is_said_after_the_first_list_and_the_first_sweep(world: World) ->
         process = Live(world)
         process.wire.fail("list", Unavailable("down"))
         process.wire.suspends = False
-        assert process.health.not_ready() == [FIRST_LIST, FIRST_SWEEP]
+        assert process.health.not_ready() == [FIRST_LIST, ELECTION, FIRST_SWEEP]
         task = asyncio.create_task(process.runner.run())
         await process.quiet()
         assert process.health.not_ready() == [FIRST_LIST, FIRST_SWEEP]

@@ -1,0 +1,175 @@
+"""Leader election: which of several processes acts, by one Lease that is written with its version.
+
+Theory of operation. The holder writes the Lease again every ``retry`` seconds and leads for
+``renew`` seconds from the moment before its last successful write; a rival may take the Lease once
+it has seen it unchanged for ``lease`` seconds, which began later. Both measure with monotonic
+clocks of their own, so nobody's wall clock matters, and the holder stops ``lease - renew`` seconds
+before a rival begins. A lead that was lost is not taken again by the same process: it ends, and
+what starts in its place knows nothing that may be stale. A process that is stopped between its
+look at the clock and a call still makes that call: then the fences of the writes, and the client
+token, hold (docs/safety.md). The terms and the Event are those of Kubernetes' own controllers.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from fractal_models.errors import AccessDenied, FractalError, Gone
+from fractal_models.kube import KubeEvent, ObjectKey
+from fractal_operator.ports import Clock, Kube
+
+log = logging.getLogger(__name__)
+
+Lease = Mapping[str, Any]
+
+NOT_LEADING = "this process is not the leader, so it changes nothing"
+
+
+class LeadLost(FractalError):
+    """This process led, and may not any more: it has to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Seconds: until a rival may take over, for which a renewal counts, and between two tries."""
+
+    lease: int = 15
+    renew: float = 10.0
+    retry: float = 2.0
+
+
+class Leader:
+    """One candidate. ``identity`` is its own: two processes that share one would both lead."""
+
+    def __init__(
+        self, kube: Kube, clock: Clock, lease: ObjectKey, identity: str, terms: Terms
+    ) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._key = lease
+        self._identity = identity
+        self._terms = terms
+        self._led = False
+        self._until = -inf  # leads before this monotonic time
+        self._held: Lease | None = None  # as this process wrote it last; None: to be read first
+        self._rival_version = ""
+        self._rival_until = -inf  # a rival may lead before this monotonic time
+        self._trouble = ""
+
+    def leads(self) -> bool:
+        """Whether it may act now; asked before each call that changes anything, from any thread."""
+        return self._clock.monotonic() < self._until
+
+    async def campaign(self, led: Callable[[], None], follows: Callable[[], None]) -> None:
+        """Try to lead, then go on leading; never returns, raises LeadLost.
+
+        Calls ``led`` once, ``follows`` each time that it sees somebody else lead.
+        """
+        while not self._led or self.leads():
+            try:
+                await self._round(follows)
+                self._trouble = ""
+            except Exception as error:  # whatever it was: this try has failed, and time goes on
+                self._held = None
+                self._complain(error)
+            if self.leads() and not self._led:
+                self._led = True
+                log.info("%s became leader by lease %s", self._identity, self._key)
+                led()
+            left = (self._until if self._led else self._rival_until) - self._clock.monotonic()
+            if left > 0:
+                await self._clock.sleep(min(self._terms.retry, left))
+            elif not self._led:
+                await self._clock.sleep(self._terms.retry)
+        raise LeadLost(f"{self._identity} leads no more: lease {self._key} was not renewed in time")
+
+    async def _round(self, follows: Callable[[], None]) -> None:
+        lease = self._held
+        if lease is None:
+            lease = await self._kube.get_lease(self._key, self._timeout())
+            self._judge(lease)
+            if self._clock.monotonic() < self._rival_until:
+                return follows()
+        began = self._clock.monotonic()
+        spec, timeout = self._claim(lease), self._timeout()
+        if lease is None:
+            self._held = await self._kube.create_lease(self._key, spec, timeout)
+        else:
+            self._held = await self._kube.update_lease(lease, spec, timeout)
+        self._until = began + self._terms.renew
+
+    def _judge(self, lease: Lease | None) -> None:
+        """Note what a Lease just read says of rivals; one that is not there says nothing."""
+        if lease is None:
+            return
+        spec = _spec(lease)
+        holder = spec.get("holderIdentity") or ""
+        if holder in ("", self._identity):
+            self._rival_until = -inf
+            return
+        self._until = -inf
+        if lease["metadata"]["resourceVersion"] != self._rival_version:
+            self._rival_version = lease["metadata"]["resourceVersion"]
+            seconds = spec.get("leaseDurationSeconds") or self._terms.lease
+            self._rival_until = self._clock.monotonic() + seconds
+
+    def _claim(self, lease: Lease | None) -> dict[str, Any]:
+        old = _spec(lease) if lease is not None else {}
+        now = self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        mine = old.get("holderIdentity") == self._identity
+        changes = (old.get("leaseTransitions") or 0) + (lease is not None and not mine)
+        return {
+            **old,
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": self._terms.lease,
+            "acquireTime": old.get("acquireTime", now) if mine else now,
+            "renewTime": now,
+            "leaseTransitions": changes,
+        }
+
+    def _timeout(self) -> float:
+        """Half of ``renew``, so that a call which hangs costs one try; never beyond the lead."""
+        left = self._until - self._clock.monotonic() if self._led else inf
+        if left <= 0:
+            raise LeadLost("too late for a renewal")
+        return min(self._terms.renew / 2, left)
+
+    def _complain(self, error: Exception) -> None:
+        text = f"lease {self._key} cannot be had: {error!r}"
+        if isinstance(error, AccessDenied):
+            text += "; it takes the rights to get, create and update leases in that namespace"
+        elif isinstance(error, Gone) and not self._led:
+            text += "; FRACTAL_RELEASE_NAMESPACE names its namespace, which must exist"
+        if text != self._trouble:
+            self._trouble = text
+            log.warning("%s", text)
+
+    async def announce(self) -> None:
+        """Tell by an Event on the Lease who leads; lost if it cannot be posted now."""
+        if self._held is None:
+            return
+        suffix = f"led-{self._held['metadata']['resourceVersion']}"
+        event = KubeEvent("Normal", "LeaderElection", f"{self._identity} became leader", suffix)
+        try:
+            await self._kube.post_event(self._held, event)
+        except FractalError as error:
+            log.warning("Event LeaderElection lost: %s", error)
+
+    async def release(self) -> None:
+        """Give the lead up, for a rival to take at its next look. The campaign has ended before."""
+        if not self.leads():
+            return
+        timeout, self._until = self._timeout(), -inf
+        try:
+            lease = await self._kube.get_lease(self._key, timeout)
+            if lease is not None and _spec(lease).get("holderIdentity") == self._identity:
+                gone = {"holderIdentity": None, "leaseDurationSeconds": 1}
+                await self._kube.update_lease(lease, {**self._claim(lease), **gone}, timeout)
+        except FractalError as error:
+            log.warning("lease %s was not released, it runs out by itself: %s", self._key, error)
+
+
+def _spec(lease: Lease) -> Mapping[str, Any]:
+    return lease.get("spec") or {}
