@@ -1,0 +1,123 @@
+"""The commands of docs/troubleshooting.md, run as they stand there, by bash, on a living object."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.e2e.stack import AWS, World, until
+
+PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
+BLOCK = re.compile(r"^( *)```console\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+TOOLS = Path(__file__).parent / "tools.py"
+RELEASE = "fractal-system"
+"""Commands about the operator's own pods need a cluster that runs pods."""
+
+
+def blocks() -> list[str]:
+    """The commands of each block that can run here: those about objects, tasks and rows."""
+    every = []
+    for _, text in BLOCK.findall(PAGE):
+        lines = [line.strip() for line in text.splitlines()]
+        assert all(line.startswith("$ ") for line in lines), text
+        every.append("\n".join(line[2:] for line in lines if RELEASE not in line))
+    return [each for each in every if each]
+
+
+def bash(world: World, script: str, folder: Path) -> str:
+    """What the commands print; fails if one of them fails."""
+    tools = folder / "bin"
+    tools.mkdir(exist_ok=True)
+    found = shutil.which(os.environ.get("KUBECTL") or "kubectl")
+    assert found
+    wrappers = {"kubectl": found}
+    wrappers |= {name: f"{sys.executable} {TOOLS} {name}" for name in ("aws", "psql")}
+    for name, command in wrappers.items():
+        path = tools / name
+        path.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        path.chmod(0o755)
+    environ = {
+        **AWS,
+        "AWS_DEFAULT_REGION": AWS["AWS_REGION"],
+        "AWS_ENDPOINT_URL": world.ecs_url,
+        "FRACTAL_DATABASE_URL": world.database_url,
+        "KUBECONFIG": world.api.kubeconfig,
+        "HOME": str(world.api.home),
+        "PATH": f"{tools}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        ["bash", "-e", "-u", "-o", "pipefail", "-c", script],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), f"{script}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def settled(world: World) -> bool:
+    """Whether every restart that was asked for has happened, and the object is Ready."""
+    found = world.get("ada-browser")
+    assert found is not None
+    asked = found["metadata"].get("annotations", {}).get("fractal.co/restart-requested-at", "")
+    status = found.get("status", {})
+    if status.get("attempt", {}).get("restartRequestedAt", "") != asked:
+        return False
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in status["conditions"])
+
+
+@pytest.fixture
+def lived(world: World) -> World:
+    """A world whose object runs, and has a past: ECS, Events and PostgreSQL know of it."""
+    operator = world.start()
+    world.apply("ada-browser")
+    world.wait_ready("ada-browser")
+    uid = world.uid("ada-browser")
+    until(lambda: world.containers(uid) and world.app_state(uid), "its rows")
+    assert operator.port()
+    return world
+
+
+def test_every_command_of_the_page_works(lived: World, tmp_path: Path) -> None:
+    names = {
+        "team-a": lived.namespace,
+        "--cluster apps": f"--cluster {lived.name}",
+        "--clusters apps": f"--clusters {lived.name}",
+        "localhost:8080": f"127.0.0.1:{lived.operators[0].port()}",
+    }
+    printed, before = "", ""
+    for block in blocks():
+        for there, here in names.items():
+            block = block.replace(there, here)
+        # A block may use the variables of the one before it.
+        assignments = [line for line in before.splitlines() if re.match(r"[a-z_]+=\$\(", line)]
+        printed += bash(lived, "\n".join([*assignments, block]), tmp_path)
+        before = "\n".join([*assignments, block])
+        until(lambda: settled(lived), "the object is Ready again")
+    uid = lived.uid("ada-browser")
+    shown = (
+        f"\n{lived.namespace}/ada-browser",  # from the task to its object
+        f"fc/{lived.name}/{uid}/",  # from the object to its task
+        "| TaskLaunched |",  # the history
+        "RUNNING_AVAILABLE",  # the tasks' rows
+        "Running TaskRunning",  # all objects by reason
+        "fractal_db_lag_seconds",  # the operator's metrics
+        "Normal   TaskLaunched",  # Events
+    )
+    print(printed)
+    for text in shown:
+        assert text in printed, text
+
+
+def test_the_page_names_the_release_as_the_chart_does() -> None:
+    chart = Path(__file__).parents[2] / "charts" / "fractal-operator" / "Chart.yaml"
+    assert "\nname: fractal-operator\n" in chart.read_text()
+    told = [line for line in PAGE.splitlines() if line.startswith("$ ") and RELEASE in line]
+    assert told
+    for line in told:
+        assert "deployment/fractal-operator" in line or "get pods" in line or "auth can-i" in line
