@@ -129,7 +129,7 @@ def undefined(view: DefinitionView) -> Situation:
     if view.problem is None:
         text = f"The task definition {view.reference} does not exist"
         words = failures.rejection("ClientException", "task definition not found")
-        return phases.refused("TaskDefinitionNotFound", words.message(text))
+        return phases.refused(words.reason, words.after(text))
     match view.problem.kind:
         case "Rejected" | "AccessDenied":
             words = failures.rejection(view.problem.code, view.problem.message)

@@ -106,22 +106,22 @@ def _ends(old: Status, new: Status) -> Iterator[_Told]:
     arns = {task.attempt: task.arn for task in old.tasks}
     for end in reversed(new.last_terminations):
         if (end.attempt, end.stop_code) not in known:
-            yield _end(end, arns.get(end.attempt, ""))
+            latest = new.attempt is not None and new.attempt.number == end.attempt
+            in_a_row = new.attempt.failures if new.attempt is not None and latest else 0
+            yield _end(end, arns.get(end.attempt, ""), in_a_row)
 
 
-def _end(end: Termination, arn: str) -> _Told:
+def _end(end: Termination, arn: str, in_a_row: int) -> _Told:
     mark, at = ("end", end.attempt, end.stop_code), end.finished_at
-    if end.stop_code in failures.OUR_STOPS:
-        text = f"Attempt {end.attempt} ended: {end.stop_code}"
-        return _Told(mark, NORMAL, "TaskStopped", text, end.attempt, arn, at)
+    words = failures.ended(end, in_a_row)
     exit_code = "" if end.exit_code is None else f", exit code {end.exit_code}"
-    text = f"Attempt {end.attempt} ended ({end.stop_code}{exit_code}): {end.reason}"
-    if end.stop_code in rest.UNLAUNCHED and not arn:
-        return _Told(mark, WARNING, "LaunchFailed", text, end.attempt, arn, at)
-    words = failures.termination(end.stop_code, end.reason)
+    text = f"Attempt {end.attempt} ended ({end.stop_code}{exit_code}). "
+    if end.stop_code in failures.OUR_STOPS:
+        told = words.message("")
+        return _Told(mark, NORMAL, "TaskStopped", text + told, end.attempt, arn, at)
     kind = NORMAL if rest.succeeded(end) else WARNING
-    message = f"{text.rstrip('.')}. {words.hint}"
-    return _Told(mark, kind, words.reason, message, end.attempt, arn, at)
+    told = words.message(end.reason)
+    return _Told(mark, kind, words.reason, text + told, end.attempt, arn, at)
 
 
 def _conditions(old: Status, new: Status) -> Iterator[_Told]:

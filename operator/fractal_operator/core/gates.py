@@ -26,7 +26,7 @@ def closed(state: State, target: ClusterView | None) -> Verdict | None:
     if target.info is None or target.info.status != "ACTIVE":
         status = f" is {target.info.status}" if target.info else " does not exist"
         words = failures.rejection("ClusterNotFound", "")
-        text = words.message(f"ECS cluster {target.reference} in {target.region}{status}")
+        text = words.after(f"ECS cluster {target.reference} in {target.region}{status}")
         again = seen.now + LOOK_AGAIN
         return Verdict(state, phases.refused(words.reason, text), again_at=again, wants_sweep=True)
     if state.attempt is None and seen.status.attempt is not None:

@@ -54,7 +54,7 @@ def pursue(state: State, spec: Spec, attempt: Attempt) -> Verdict | State:
     if problem is not None and problem.kind == "TokenConflict":
         return draining.drain(state, attempt, _passing("TokenConflict"))
     if problem is not None and problem.kind == "QuotaReached":
-        words = failures.termination("CapacityUnavailable", problem.message)
+        words = failures.full(problem.message)
         shown = phases.waiting(words.reason, words.message(problem.message))
         return _settle(state, attempt, "CapacityUnavailable", problem.message, shown)
     return _send(state, spec, attempt, known)
@@ -168,12 +168,10 @@ def next_call_at(state: State, attempt: Attempt, known: Launch | None) -> dateti
 def _calling(attempt: Attempt, known: Launch | None) -> Situation:
     if known is None or known.problem is None:
         return phases.launching(attempt.number)
-    match known.problem.kind:
-        case "Throttled":
-            text = "AWS limits the rate of launches; it is tried again."
-            return phases.waiting("Throttled", text)
-        case "Unavailable":
-            return phases.waiting("EcsUnavailable", "ECS cannot be reached; it is tried again.")
-        case _:
-            text = f"The answer to the launch of attempt {attempt.number} was lost; asking again."
-            return phases.waiting("OutcomeUnknown", text)
+    return _passing(known.problem.kind)
+
+
+def _passing(kind: str) -> Situation:
+    """Trouble that passes by itself; an answer of no known kind is no answer."""
+    words = failures.PASSING.get(kind, failures.PASSING["OutcomeUnknown"])
+    return phases.waiting(words.reason, words.message(""))

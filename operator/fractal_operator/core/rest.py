@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from fractal_models.container import Attempt, RestartPolicy, Spec, Termination
-from fractal_models.observed import LaunchFailure
 from fractal_operator.core import backoff, failures, lifetime, phases
 from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
@@ -35,11 +34,9 @@ def finished(state: State, spec: Spec) -> Situation | None:
 
 
 def _final(state: State, spec: Spec, attempt: Attempt, end: Termination) -> Situation | None:
-    if end.stop_code == "Expired":
-        return phases.expired("The task reached spec.timeouts.lifetimeSeconds.")
     if end.stop_code in RETRIED_ENDS | failures.OUR_STOPS:
         return None
-    words = failures.termination(end.stop_code, end.reason)
+    words = failures.ended(end, attempt.failures)
     if not _restarts(spec.restart_policy, end):
         if succeeded(end):
             return phases.succeeded("The main container exited with code 0.")
@@ -116,16 +113,13 @@ def resting(state: State) -> Situation:
     end = state.last_end
     if end is None:
         return phases.waiting("Pending", "Waiting for the first launch.")
-    if end.stop_code == "LaunchRejected":
-        words = failures.refusal(end.reason)
-        return phases.refused(words.reason, words.message(end.reason))
-    if end.stop_code in failures.CAPACITY_STOPS - {"CapacityUnavailable"}:
-        words = failures.termination(end.stop_code, end.reason)
-        return phases.retrying(words.reason, words.hint)
-    if end.stop_code in UNLAUNCHED - {"Unresolved"}:
-        _, words, _ = failures.unplaced([LaunchFailure(end.reason)])
-        return phases.retrying(words.reason, words.message(end.reason))
     if end.stop_code in failures.OUR_STOPS:
         return phases.waiting("Progressing", "The next attempt follows.")
-    words = failures.termination(end.stop_code, end.reason)
+    words = failures.ended(end, state.attempt.failures if state.attempt else 0)
+    if end.stop_code == "LaunchRejected":
+        return phases.refused(words.reason, words.message(end.reason))
+    if end.stop_code in RETRIED_ENDS:
+        # Of an attempt that the operator gave up, ECS says no more than the words.
+        said = end.reason if end.stop_code in UNLAUNCHED else ""
+        return phases.retrying(words.reason, words.message(said))
     return phases.retrying(words.reason, f"{_told(words, end)} Attempt {end.attempt} is over.")

@@ -278,7 +278,7 @@ def test_a_stopped_task_becomes_a_termination() -> None:
 
 
 def test_an_end_that_nobody_saw_coming_is_noted() -> None:
-    seen = observation(status=Status(attempt=attempt()), tasks=(stopped(1, stop_code=""),))
+    seen = observation(status=Status(attempt=attempt()), tasks=(stopped(1, stop_code="", stopped_reason=""),))
     state = merge(seen, POLICY)
     assert [(each.attempt, each.stop_code) for each in state.terminations] == [
         (1, "StopReasonUnknown")

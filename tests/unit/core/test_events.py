@@ -69,13 +69,20 @@ def test_a_task_that_is_found_and_retired_at_once_is_told_twice() -> None:
 @pytest.mark.parametrize(
     ("end", "had_task", "kind", "reason", "says"),
     [
-        ({"stop_code": "Replaced"}, True, "Normal", "TaskStopped", "ended: Replaced"),
+        (
+            {"stop_code": "Replaced"},
+            True,
+            "Normal",
+            "TaskStopped",
+            "Attempt 1 ended (Replaced). The spec was edited",
+        ),
         (
             {"stop_code": "EssentialContainerExited", "exit_code": 0, "reason": "Done."},
             True,
             "Normal",
             "EssentialContainerExited",
-            "(EssentialContainerExited, exit code 0): Done. See the application's log",
+            "(EssentialContainerExited, exit code 0). The container ended by itself, with "
+            "success: Done",
         ),
         (
             {"stop_code": "EssentialContainerExited", "exit_code": 1},
@@ -89,15 +96,15 @@ def test_a_task_that_is_found_and_retired_at_once_is_told_twice() -> None:
             {"stop_code": "LaunchRejected", "reason": "no"},
             False,
             "Warning",
-            "LaunchFailed",
-            "Attempt 1 ended (LaunchRejected): no",
+            "LaunchRejected",
+            "Attempt 1 ended (LaunchRejected). ECS refused to launch the task: no. Correct",
         ),
         (
             {"stop_code": "CapacityUnavailable", "reason": "RESOURCE:CPU"},
             False,
             "Warning",
-            "LaunchFailed",
-            "RESOURCE:CPU",
+            "CapacityUnavailable",
+            "AWS has no room for the task now: RESOURCE:CPU. It is tried again; add capacity",
         ),
         (
             {"stop_code": "CapacityUnavailable", "reason": "full"},

@@ -164,4 +164,4 @@ def test_how_a_task_ended_is_said() -> None:
     seen, _ = settled(observation(status=status, tasks=(gone,)))
     assert seen.status.conditions[0].reason == "OutOfMemory"
     assert "exit code 137" in seen.status.message
-    assert "Raise memoryMiB" in seen.status.message
+    assert "Raise template.memoryMiB" in seen.status.message
