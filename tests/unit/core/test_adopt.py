@@ -188,9 +188,16 @@ def test_the_attempt_agrees_with_the_newest_task(claimed: Any, seen_task: Any, n
 def test_a_repaired_attempt_knows_the_main_container_if_the_spec_does(
     spec: dict[str, Any], name: str
 ) -> None:
-    state = merge(observation(spec, tasks=(task(),)), POLICY)
+    two = (ObservedContainer("app"), ObservedContainer("sidecar"))
+    state = merge(observation(spec, tasks=(task(containers=two),)), POLICY)
     assert state.attempt is not None
     assert state.attempt.container_name == name
+
+
+def test_the_only_container_of_a_task_is_the_main_one() -> None:
+    state = merge(observation({"template": TEMPLATE}, tasks=(task(),)), POLICY)
+    assert state.attempt is not None
+    assert state.attempt.container_name == "app"
 
 
 @pytest.mark.parametrize(
@@ -278,7 +285,9 @@ def test_a_stopped_task_becomes_a_termination() -> None:
 
 
 def test_an_end_that_nobody_saw_coming_is_noted() -> None:
-    seen = observation(status=Status(attempt=attempt()), tasks=(stopped(1, stop_code="", stopped_reason=""),))
+    seen = observation(
+        status=Status(attempt=attempt()), tasks=(stopped(1, stop_code="", stopped_reason=""),)
+    )
     state = merge(seen, POLICY)
     assert [(each.attempt, each.stop_code) for each in state.terminations] == [
         (1, "StopReasonUnknown")
