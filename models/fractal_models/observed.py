@@ -47,6 +47,7 @@ class ObservedTask:
 
     ``version`` grows with each change of the task (None where an emulator does not tell).
     ``spec_hash`` is the override environment FRACTAL_SPEC_HASH, "" where there is none.
+    ``tags`` are those that begin with ``fractal.co/``; None: this sight does not tell of tags.
     Unknown values of ECS's enumerations are kept as they are.
     """
 
@@ -72,6 +73,11 @@ class ObservedTask:
     container_instance_arn: str = ""
     eni_id: str = ""
     private_ip: str = ""
+    tags: tuple[tuple[str, str], ...] | None = None
+
+    def tag(self, key: str) -> str:
+        """The value of one of our tags, "" if the task has none or that was not told."""
+        return dict(self.tags or ()).get(key, "")
 
     @property
     def stopped(self) -> bool:

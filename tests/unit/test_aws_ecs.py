@@ -199,7 +199,11 @@ class TestDescribeTasks:
             stubs.ecs.add_response(
                 "describe_tasks",
                 {"tasks": [payload(number) for number in batch], "failures": []},
-                {"cluster": CLUSTER, "tasks": [task_arn(number) for number in batch]},
+                {
+                    "cluster": CLUSTER,
+                    "tasks": [task_arn(number) for number in batch],
+                    "include": ["TAGS"],
+                },
             )
         result = client(stubs).describe_tasks(CLUSTER, arns + arns[:30])
         assert [task.arn for task in result.tasks] == arns
@@ -239,7 +243,7 @@ class TestDescribeTasks:
         text = "Invalid identifier: Identifier is for other. Your cluster is main"
 
         def expect(*, refused: bool, arns: list[TaskArn], found: list[int]) -> None:
-            params = {"cluster": CLUSTER, "tasks": arns}
+            params = {"cluster": CLUSTER, "tasks": arns, "include": ["TAGS"]}
             if refused:
                 stubs.ecs.add_client_error(
                     "describe_tasks",

@@ -22,6 +22,7 @@ from fractal_models.observed import (
     TaskDefinition,
 )
 
+_OUR_TAGS = "fractal.co/"
 _SPEC_HASH = "FRACTAL_SPEC_HASH"
 
 
@@ -62,6 +63,7 @@ def task(payload: Mapping[str, Any], observed_at: datetime) -> ObservedTask:
         container_instance_arn=_text(payload.get("containerInstanceArn")),
         eni_id=eni_id,
         private_ip=private_ip,
+        tags=_tags(payload),
     )
 
 
@@ -177,6 +179,14 @@ def _spec_hash(payload: Mapping[str, Any]) -> str:
                 if variable.get("name") == _SPEC_HASH:
                     return _text(variable.get("value"))
     return ""
+
+
+def _tags(payload: Mapping[str, Any]) -> tuple[tuple[str, str], ...] | None:
+    """Our tags; None where a payload does not tell of tags at all (task events)."""
+    if "tags" not in payload:
+        return None
+    pairs = ((_text(tag.get("key")), _text(tag.get("value"))) for tag in _objects(payload["tags"]))
+    return tuple(sorted(pair for pair in pairs if pair[0].startswith(_OUR_TAGS)))
 
 
 def _text(value: object, default: str = "") -> str:

@@ -135,7 +135,8 @@ class EcsClient:
         """Tasks by id, and the ids that ECS neither described nor called MISSING."""
         sent_at = self._now()
         try:
-            answer = self._api.call("DescribeTasks", {"cluster": cluster, "tasks": arns})
+            params = {"cluster": cluster, "tasks": arns, "include": ["TAGS"]}
+            answer = self._api.call("DescribeTasks", params)
         except Rejected as error:
             if error.code != "InvalidParameterException":
                 raise

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from fractal_models.container import TEMPLATE_CONTAINER, Attempt
 from fractal_models.observed import ObservedTask, TaskArn
-from fractal_operator.core import tokens
-from fractal_operator.core.plan import Observation
+from fractal_operator.core import permits, tokens
+from fractal_operator.core.plan import Observation, Policy
 
 CLOCK_SKEW = timedelta(seconds=60)
 _CLUSTER_ARN = re.compile(r"arn:aws[a-z-]*:ecs:[a-z0-9-]+:\d{12}:cluster/[^/]+")
@@ -44,7 +44,7 @@ def repaired(
         return attempt
     if attempt is None or attempt.number < number:
         issued = min(task.created_at or seen.now, seen.now)
-        name = _container_name(seen)
+        name = _container_name(seen, task)
         attempt = Attempt(
             number=number,
             first_issued_at=issued,
@@ -55,13 +55,41 @@ def repaired(
     truth = {
         "cluster_arn": task.cluster_arn or attempt.cluster_arn,
         "definition_arn": task.definition_arn or attempt.definition_arn,
-        "spec_hash": task.spec_hash or attempt.spec_hash,
+        "spec_hash": launched_hash(task, seen.uid) or attempt.spec_hash or _present_hash(seen),
     }
     return attempt.model_copy(update=truth)
 
 
-def _container_name(seen: Observation) -> str:
-    """The main container as far as the spec alone tells it."""
+def adopted(task: ObservedTask, seen: Observation, policy: Policy) -> int | None:
+    """The attempt that stands for a task which somebody else launched, None if it is not ours.
+
+    Ours is what the allow-list names and whose tags name this object. StopTask takes a task's tags
+    away: what stops is believed to be ours if the status holds it. An adoption stands in place of
+    the first launch.
+    """
+    if not permits.adoptable(policy, seen.namespace, task.arn):
+        return None
+    held = next((each.attempt for each in seen.status.tasks if each.arn == task.arn), None)
+    if (task.tag(tokens.TAG_INSTALL), task.tag(tokens.TAG_UID)) == (policy.install, seen.uid):
+        return held or 1
+    return held if task.stopping and not task.tag(tokens.TAG_UID) else None
+
+
+def launched_hash(task: ObservedTask, uid: str) -> str:
+    """The hash of the spec that the object ``uid`` launched the task from, "" if it did not."""
+    origin = tokens.parse_started_by(task.started_by)
+    return task.spec_hash if origin is not None and origin.uid == uid else ""
+
+
+def _present_hash(seen: Observation) -> str:
+    """The hash of the spec as it is: unknown or adopted, a task is never restarted on ignorance."""
+    return tokens.spec_hash(seen.spec_json) or ""
+
+
+def _container_name(seen: Observation, task: ObservedTask) -> str:
+    """The main container, as far as the spec and the task tell it."""
+    if len(task.containers) == 1:
+        return task.containers[0].name
     if seen.spec is None:
         return ""
     return TEMPLATE_CONTAINER if seen.spec.template is not None else seen.spec.container_name

@@ -10,6 +10,7 @@ the next step. It is asked again after every step, and whenever anything may hav
          not readable leave the task alone, say what is wrong             (_unreadable)
          paused       look, say what is, do nothing                       (holding.hold)
          Suspended    stop, and stay stopped                              (_suspend)
+         adopt        take over the task that the annotation names        (adoption.adopt)
          Running      a current task: keep, time out or replace it        (steady.keep)
                       only retiring tasks: wait until they have stopped   (steady.replacing)
                       an attempt nobody knows the outcome of: pursue it   (launch.pursue)
@@ -36,6 +37,7 @@ from fractal_models.container import (
 )
 from fractal_models.observed import ObservedTask, TaskArn
 from fractal_operator.core import (
+    adoption,
     annotations,
     begin,
     conditions,
@@ -131,6 +133,9 @@ def judge(state: State) -> Verdict:
         return steady.replacing(state)
     if other is not None:
         return Verdict(state, _taken(other, deleting=False))
+    wish = adoption.wish(seen.annotations, seen.status)
+    if wish and state.attempt is None:
+        return adoption.adopt(state, wish)
     attempt = state.unresolved
     if attempt is not None:
         outcome = launch.pursue(state, seen.spec, attempt)

@@ -34,6 +34,7 @@ def newer(old: ObservedTask | None, new: ObservedTask) -> ObservedTask:
         stopped_reason=new.stopped_reason or old.stopped_reason,
         containers=new.containers or old.containers,
         private_ip=new.private_ip or old.private_ip,
+        tags=old.tags if new.tags is None else new.tags,
     )
 
 

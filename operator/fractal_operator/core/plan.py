@@ -168,6 +168,7 @@ class Observation:
     launch: Launch | None = None
     stops: Mapping[TaskArn, Stop] = field(default_factory=dict)
     retained: Mapping[TaskArn, Stop] = field(default_factory=dict)
+    adopted: Mapping[TaskArn, Stop] = field(default_factory=dict)
     bare_since: datetime | None = None
     breaker: Problem | None = None
 
@@ -249,7 +250,7 @@ class StopTask:
 
 @dataclass(frozen=True, slots=True)
 class TagTask:
-    """Call TagResource, for a task that is kept beyond its object (deletionPolicy Retain)."""
+    """Call TagResource, for a task that is adopted, or kept beyond its object (Retain)."""
 
     region: str
     arn: TaskArn

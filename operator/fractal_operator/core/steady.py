@@ -7,6 +7,7 @@ from fractal_models.container import ConditionStatus, Spec, Task
 from fractal_models.observed import STATE_RANK, ObservedTask, TaskArn
 from fractal_operator.core import (
     begin,
+    claims,
     definitions,
     draining,
     ending,
@@ -67,8 +68,9 @@ def keep(state: State, spec: Spec, current: Task) -> Verdict:
 def _spec_hash(state: State, current: Task) -> str:
     """The hash of the spec that the task was launched from, "" if nobody knows."""
     task, attempt = state.task(current.arn), state.attempt
-    if task is not None and task.spec_hash:
-        return task.spec_hash
+    told = claims.launched_hash(task, state.seen.uid) if task is not None else ""
+    if told:
+        return told
     return attempt.spec_hash if attempt and attempt.number == current.attempt else ""
 
 
@@ -85,7 +87,7 @@ def shown(state: State, spec: Spec, current: Task) -> Verdict:
     rank, task = STATE_RANK.get(current.last_status, 0), state.task(current.arn)
     if losses.cluster_gone(state.seen, state.attempt):
         words = failures.rejection("ClusterNotFound", "")
-        text = words.message("The ECS cluster of the task does not exist any more")
+        text = words.after("The ECS cluster of the task does not exist any more")
         return Verdict(state, phases.refused(words.reason, text))
     if rank > STATE_RANK["RUNNING"] or (task is not None and task.stopping):
         return Verdict(state, _stopping(task))
@@ -192,11 +194,17 @@ def still_ready(state: State, current: Task) -> bool:
     return ready and listed and status.endpoint is not None
 
 
+def _from_spec(state: State, current: Task) -> bool:
+    """Whether the task was launched from the spec, and not adopted."""
+    task = state.task(current.arn)
+    return task is None or claims.launched_hash(task, state.seen.uid) != ""
+
+
 def _health_pending(state: State, spec: Spec, current: Task) -> Verdict | None:
     """The wait for a health check that the main container has, or may have."""
     text = "The ECS task is running; its health check has not passed yet."
     pending = Verdict(state, phases.settling("HealthCheckPending", text))
-    if spec.template is not None:
+    if spec.template is not None and _from_spec(state, current):
         return pending if spec.template.health_check is not None else None
     region = tokens.region_of(current.arn)
     answer = definitions.definition(state, spec, region, current.definition_arn)

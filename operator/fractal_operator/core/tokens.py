@@ -107,6 +107,11 @@ def region_of(cluster_arn: str) -> str:
     return parts[3] if len(parts) > 5 else ""
 
 
+def task_prefix(cluster_arn: str) -> str:
+    """What the ARNs of a cluster's tasks begin with (long ARN format, all accounts since 2021)."""
+    return cluster_arn.replace(":cluster/", ":task/", 1) + "/"
+
+
 def request_hash(request: Mapping[str, Any]) -> str:
     """The hash of a whole RunTask body, to see whether a replay would send the same."""
     return digest(canonical(request), 26)

@@ -28,6 +28,7 @@ class Memory:
     definition: DefinitionView | None = None
     stops: dict[TaskArn, Stop] = field(default_factory=dict)
     retained: dict[TaskArn, Stop] = field(default_factory=dict)
+    adopted: dict[TaskArn, Stop] = field(default_factory=dict)
     retold: bool = False
     permit: str = ""
     pruned: bool = False

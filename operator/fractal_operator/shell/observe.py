@@ -135,7 +135,7 @@ class Observer:
         self.tasks.keep_strangers(arn, listed)
         self.tasks.present(listed)
         expected = set(self.tasks.expected(arn))
-        asked = sorted((listed - cluster.foreign) | expected)
+        asked = sorted((listed - cluster.foreign) | expected | set(self.tasks.wished(arn)))
         found = await self._ecs.describe_tasks(region, arn, asked)
         await self._locate(cluster, found.tasks)
         for task in found.tasks:
@@ -167,12 +167,14 @@ class Observer:
 
     async def ring(self, cluster: Cluster) -> None:
         """Describe the tasks of a cluster that are expected to change soon."""
-        asked = self.tasks.moving(cluster.arn) if cluster.info is not None else []
+        if cluster.info is None:
+            return
+        asked = {*self.tasks.moving(cluster.arn), *self.tasks.wished(cluster.arn, closely=True)}
         if not asked:
             return
         now = self._clock.now()
         try:
-            found = await self._ecs.describe_tasks(cluster.region, cluster.arn, asked)
+            found = await self._ecs.describe_tasks(cluster.region, cluster.arn, sorted(asked))
         except FractalError as error:
             log.warning("describing tasks in ECS cluster %s failed: %s", cluster.arn, error)
             return

@@ -1,7 +1,8 @@
 """The tasks that this process knows of: one store for RunTask's answers, sweeps and lookups.
 
 Each sight passes the monotonic merge; whatever changes wakes the object it belongs to. Only tasks
-that an object claims in its status, or whose ``startedBy`` names this installation, are kept.
+that an object claims in its status or asks to adopt, or whose ``startedBy`` or tags name this
+installation, are kept.
 """
 
 import logging
@@ -13,6 +14,7 @@ from fractal_operator.core import tokens
 from fractal_operator.core.losses import LOST_AFTER
 from fractal_operator.core.monotonic import changed, newer
 from fractal_operator.core.plan import Missing
+from fractal_operator.shell.wishes import Wishes
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +38,12 @@ class Tasks:
         self._claims: dict[TaskArn, str] = {}
         self._close: set[str] = set()
         self._strangers: dict[str, dict[TaskArn, ObservedTask]] = {}
+        self._wishes = Wishes()
 
     def owner(self, task: ObservedTask) -> str | None:
-        """The uid that a task of this installation was launched for."""
+        """The uid that a task of this installation belongs to: by its tags if it was adopted."""
+        if task.tag(tokens.TAG_INSTALL) == self._install and task.tag(tokens.TAG_UID):
+            return task.tag(tokens.TAG_UID)
         origin = tokens.parse_started_by(task.started_by)
         return origin.uid if origin and origin.install == self._install else None
 
@@ -47,7 +52,7 @@ class Tasks:
         self._alive.add(uid)
         claimed = {TaskArn(arn) for arn in arns if arn}
         known = self._arns.setdefault(uid, set())
-        for arn in known - claimed:
+        for arn in known - claimed - {self._wishes.of(uid)}:
             if self._claims.get(arn) == uid:
                 del self._claims[arn]
                 if self._lost(arn) and self._owner_of(arn) in (uid, None):
@@ -61,6 +66,23 @@ class Tasks:
             self._claims[arn] = uid
         known.update(claimed)
 
+    def wish(self, uid: str, arn: str) -> None:
+        """Note the task that an object asks to adopt ("": none), so that it is observed, too."""
+        old = self._wishes.put(uid, arn)
+        if arn:
+            self._arns.setdefault(uid, set()).add(TaskArn(arn))
+        if old is None or uid in (self._claims.get(old), self._owner_of(old)):
+            return
+        self._arns.get(uid, set()).discard(old)
+        if not (self._wishes.by(old) or old in self._claims or self._owner_of(old)):
+            self._drop(old, None)
+            self._missing.pop(old, None)
+
+    def wished(self, cluster_arn: str, *, closely: bool = False) -> list[TaskArn]:
+        """The tasks of a cluster that objects ask to adopt; ``closely``: those awaited now."""
+        arns = self._wishes.under(tokens.task_prefix(cluster_arn))
+        return [arn for arn in arns if not closely or self._wishes.by(arn) & self._close]
+
     def watch_closely(self, uid: str, wanted: bool) -> None:
         """Whether the object waits for its running task to do more (be healthy, get an address)."""
         (self._close.add if wanted else self._close.discard)(uid)
@@ -73,6 +95,7 @@ class Tasks:
         """The object is gone: drop what concerned it, but for live tasks of ours (orphans)."""
         self._close.discard(uid)
         self._alive.discard(uid)
+        self.wish(uid, "")
         for arn in self._arns.pop(uid, set()):
             self._claims.pop(arn, None)
             self._missing.pop(arn, None)
@@ -96,7 +119,7 @@ class Tasks:
 
     def keep_strangers(self, cluster_arn: str, listed: Iterable[TaskArn]) -> None:
         """Forget other installations' tasks of a cluster that a list does not show any more."""
-        prefix, shown = task_prefix(cluster_arn), set(listed)
+        prefix, shown = tokens.task_prefix(cluster_arn), set(listed)
         for uid, others in list(self._strangers.items()):
             kept = {a: t for a, t in others.items() if not a.startswith(prefix) or a in shown}
             if len(kept) < len(others):
@@ -115,13 +138,13 @@ class Tasks:
 
         ``launched``: it is RunTask's answer, after which ECS may call the task MISSING for a while.
         """
-        uid = self.owner(task) or self._claims.get(task.arn)
-        if uid is None:
+        uids = self._concerned(task)
+        if not uids:
             self._note_stranger(task)
             return
         old = self._seen.get(task.arn)
         kept = newer(old, task)
-        if old is None and kept.live and self._twin(uid, kept) is not None:
+        if old is None and kept.live and any(self._twin(uid, kept) for uid in uids):
             log.error("second live task %s for %s", kept.arn, kept.started_by)
             self._duplicate()
         if not launched:
@@ -129,10 +152,16 @@ class Tasks:
         elif old is None:
             self._launched.add(task.arn)
         self._seen[task.arn] = kept
-        self._arns.setdefault(uid, set()).add(task.arn)
         was_missing = self._missing.pop(task.arn, None) is not None
-        if was_missing or changed(old, kept):
-            self._wake(uid)
+        for uid in uids:
+            self._arns.setdefault(uid, set()).add(task.arn)
+            if was_missing or changed(old, kept):
+                self._wake(uid)
+
+    def _concerned(self, task: ObservedTask) -> list[str]:
+        """The objects that a task is or shall be of: at most one but for forgeries and races."""
+        uids = {self.owner(task), self._claims.get(task.arn), *self._wishes.by(task.arn)}
+        return sorted(uid for uid in uids if uid is not None)
 
     def _twin(self, uid: str, task: ObservedTask) -> ObservedTask | None:
         """Another live task of the same object and attempt: what must never be."""
@@ -144,6 +173,9 @@ class Tasks:
     def absent(self, arn: TaskArn, now: datetime) -> None:
         """ECS answered MISSING; wakes the object once that has lasted long enough to mean it."""
         uid = self._claims.get(arn) or self._owner_of(arn)
+        if uid not in self._alive and self._wishes.by(arn):
+            self._no_such(arn, now)
+            return
         if uid not in self._alive:
             self._drop(arn, uid)  # nobody waits for it: its object went before it
             return
@@ -152,6 +184,14 @@ class Tasks:
         self._missing[arn] = Missing(first, now, known.count + 1 if known else 1)
         if known is not None and now - first >= LOST_AFTER:
             self._wake(uid)
+
+    def _no_such(self, arn: TaskArn, now: datetime) -> None:
+        """ECS does not know a task that is only wished for."""
+        self._seen.pop(arn, None)
+        if arn not in self._missing:
+            self._missing[arn] = Missing(now, now, 1)
+            for uid in sorted(self._wishes.by(arn)):
+                self._wake(uid)
 
     def _drop(self, arn: TaskArn, uid: str | None) -> None:
         self._seen.pop(arn, None)
@@ -179,8 +219,9 @@ class Tasks:
 
     def expected(self, cluster_arn: str) -> list[TaskArn]:
         """The ARNs in a cluster that should be there: claimed or known to live."""
-        prefix = task_prefix(cluster_arn)
-        arns = {*self._claims, *self._seen}
+        prefix = tokens.task_prefix(cluster_arn)
+        ours = (a for a in self._seen if self._owner_of(a) or not self._wishes.by(a))
+        arns = {*self._claims, *ours}
         return [arn for arn in arns if arn.startswith(prefix) and not self._ended(arn)]
 
     def moving(self, cluster_arn: str) -> list[TaskArn]:
@@ -218,8 +259,3 @@ class Tasks:
         if task is None or task.last_status != "RUNNING" or task.desired_status == "STOPPED":
             return True
         return self.awaited(task)
-
-
-def task_prefix(cluster_arn: str) -> str:
-    """What the ARNs of a cluster's tasks begin with (long ARN format, all accounts since 2021)."""
-    return cluster_arn.replace(":cluster/", ":task/", 1) + "/"

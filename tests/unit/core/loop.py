@@ -22,7 +22,7 @@ from fractal_models.observed import (
     TaskArn,
     TaskDefinition,
 )
-from fractal_operator.core import tokens
+from fractal_operator.core import adoption, tokens
 from fractal_operator.core.decide import decide
 from fractal_operator.core.monotonic import newer
 from fractal_operator.core.plan import (
@@ -65,6 +65,7 @@ class Memory:
     tasks: dict[TaskArn, ObservedTask] = field(default_factory=dict)
     stops: dict[TaskArn, Stop] = field(default_factory=dict)
     retained: dict[TaskArn, Stop] = field(default_factory=dict)
+    adopted: dict[TaskArn, Stop] = field(default_factory=dict)
 
 
 @dataclass
@@ -165,7 +166,10 @@ class World:
         tasks = [
             task
             for task in memory.tasks.values()
-            if task.arn in claimed or tokens.parse_started_by(task.started_by)
+            if task.arn in claimed
+            or task.arn == adoption.wish(self.annotations, status)
+            or tokens.parse_started_by(task.started_by)
+            or task.tag(tokens.TAG_UID)
         ]
         return world.observation(
             self.spec,
@@ -184,6 +188,7 @@ class World:
             launch=memory.launch,
             stops=dict(memory.stops),
             retained=dict(memory.retained),
+            adopted=dict(memory.adopted),
             bare_since=memory.bare_since,
         )
 
@@ -237,11 +242,14 @@ class World:
             case RunTask():
                 self._run(action)
             case StopTask(arn=arn):
-                self.change(arn, desired_status="STOPPED", stop_code="UserInitiated")
+                self.change(arn, desired_status="STOPPED", stop_code="UserInitiated", tags=())
                 memory.stops[arn] = Stop(self.now)
                 self._seen(self.tasks[arn])
-            case TagTask(arn=arn):
-                memory.retained[arn] = Stop(self.now)
+            case TagTask(arn=arn, tags=tags):
+                kept = tags.get(tokens.TAG_RETAINED) == "true"
+                (memory.retained if kept else memory.adopted)[arn] = Stop(self.now)
+                before = dict(self.tasks[arn].tags or ())
+                self.change(arn, tags=tuple(sorted({**before, **tags}.items())))
             case DeleteObject():
                 self.delete()
             case Find():

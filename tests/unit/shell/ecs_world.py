@@ -182,6 +182,7 @@ class EcsWorld:
             self.change(
                 arn, desired_status="STOPPED", stop_code="UserInitiated", stopped_reason=reason
             )
+            self.tags.pop(arn, None)  # as ECS does
         return self._shown(arn)
 
     def tag_task(self, arn: TaskArn, tags: Mapping[str, str]) -> None:
@@ -231,4 +232,5 @@ class EcsWorld:
         return created is None or self.clock.now() >= created + timedelta(seconds=self.lag)
 
     def _shown(self, arn: TaskArn) -> ObservedTask:
-        return replace(self.tasks[arn], observed_at=self.clock.now())
+        tags = tuple(sorted(self.tags.get(arn, {}).items()))
+        return replace(self.tasks[arn], observed_at=self.clock.now(), tags=tags)
