@@ -46,6 +46,7 @@ from fractal_operator.core.plan import (
     TagTask,
     WriteStatus,
 )
+from fractal_operator.core.tokens import TAG_RETAINED
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs, Kube, KubeEvent, ObjectKey
 from fractal_operator.shell import ends
@@ -325,13 +326,15 @@ class Actor:
 
     async def _tag_task(self, memory: Memory, action: TagTask) -> None:
         now = self._clock.now()
+        kept = action.tags.get(TAG_RETAINED) == "true"
+        answers = memory.retained if kept else memory.adopted
         try:
             await self._ecs.tag_task(action.region, action.arn, action.tags)
         except FractalError as error:
-            memory.retained[action.arn] = Stop(now, problem_of(error, now))
+            answers[action.arn] = Stop(now, problem_of(error, now))
             log.warning("tagging %s failed: %s", action.arn, error)
         else:
-            memory.retained[action.arn] = Stop(now)
+            answers[action.arn] = Stop(now)
 
     def _observed(self, arn: TaskArn, task: ObservedTask | None, now: datetime) -> None:
         if task is not None:

@@ -13,7 +13,7 @@ from typing import Any
 from fractal_models import patterns
 from fractal_models.container import InvalidSpec, Spec, Status, parse_spec
 from fractal_models.errors import FractalError
-from fractal_operator.core import backoff, rows
+from fractal_operator.core import adoption, backoff, rows
 from fractal_operator.core.decide import decide
 from fractal_operator.core.plan import FINALIZER, ClusterView, Observation, Plan, Policy
 from fractal_operator.core.tokens import region_of
@@ -105,6 +105,8 @@ class Reconciler:
         memory = self._memories.of(meta["uid"])
         finalizers = tuple(meta.get("finalizers", ()))
         self._observer.tasks.claim(meta["uid"], (task.arn for task in status.tasks))
+        annotations = meta.get("annotations") or {}
+        self._observer.tasks.wish(meta["uid"], adoption.wish(annotations, status))
         tasks = self._observer.tasks.of(meta["uid"])
         memory.stops = {
             task.arn: memory.stops[task.arn] for task in tasks if task.arn in memory.stops
@@ -118,7 +120,7 @@ class Reconciler:
             generation=meta.get("generation", 0),
             deleting_since=_time(meta.get("deletionTimestamp")),
             finalizers=finalizers,
-            annotations=meta.get("annotations") or {},
+            annotations=annotations,
             spec=spec,
             spec_errors=errors,
             spec_json=_mapping(body.get("spec")),
@@ -137,6 +139,7 @@ class Reconciler:
             launch=memory.launch,
             stops=memory.stops,
             retained=memory.retained,
+            adopted=memory.adopted,
             bare_since=memory.look(
                 finalizer=FINALIZER in finalizers, attempt=status.attempt is not None, now=now
             ),
