@@ -10,16 +10,18 @@ import pytest
 
 from fractal_models.crd import crd
 from fractal_operator import core, shell
-from fractal_operator.core import annotations, events, failures, holding, plan, tokens
+from fractal_operator.core import annotations, events, holding, plan, tokens
+from fractal_operator.core import words as failure_words
 from fractal_operator.reference import words
 from fractal_operator.reference.api import TAGS, api_page
 from fractal_operator.reference.conditions import conditions_page, example, situations
+from fractal_operator.reference.failures import failures_page
 from fractal_operator.reference.fields import Field, sections
 
 ROOT = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 
 # Expressions whose value is a reason, and where it is explained.
-IN_FAILURES_PAGE = {"words.reason", "failures.QUOTA.reason"}
+IN_FAILURES_PAGE = {"words.reason"}
 HANDED_ON = {"reason", "situation.reason", "situation.reconciling", "situation.stalled"}
 PHASE_OR_CONDITION = {"new.phase.value", "each.reason"}
 
@@ -193,7 +195,11 @@ def test_everything_named_after_us_is_told() -> None:
         assert f"| `{name}` |" in api_page()
 
 
-def test_failures_have_no_word_of_their_own_here() -> None:
-    # What failures.py explains stands on its own page; here only what it does not.
-    explained, _ = reasons(ast.parse(inspect.getsource(failures)), {"Explanation": (0,)})
-    assert explained & set(words.REASONS) <= {"TaskDefinitionNotFound"}
+def test_each_word_of_a_failure_stands_on_the_page_of_failures_and_only_there() -> None:
+    explained: set[str] = set()
+    for _, tree in modules(failure_words):
+        explained |= reasons(tree, {"Explanation": (0,)})[0]
+    assert "ImagePullFailed" in explained
+    assert explained & set(words.REASONS) <= {"Suspended", "Expired", "Deleted"}
+    for word in explained:
+        assert f"`{word}` |" in failures_page()

@@ -135,7 +135,7 @@ def undefined(view: DefinitionView) -> Situation:
             words = failures.rejection(view.problem.code, view.problem.message)
             return phases.refused(words.reason, words.message(view.problem.message))
         case "Throttled" | "QuotaReached":
-            text = "AWS limits the rate of task definition calls; it is tried again."
-            return phases.waiting("Throttled", text)
+            words = failures.PASSING["Throttled"]
         case _:
-            return phases.waiting("EcsUnavailable", "ECS cannot be reached; it is tried again.")
+            words = failures.PASSING["Unavailable"]
+    return phases.waiting(words.reason, words.message(""))

@@ -55,4 +55,5 @@ def _unknown_cluster(target: ClusterView) -> Situation:
     words = failures.rejection(problem.code, problem.message)
     if problem.kind in ("Rejected", "AccessDenied"):
         return phases.refused(words.reason, words.message(problem.message))
-    return phases.waiting("EcsUnavailable", "ECS cannot be reached; it is tried again.")
+    words = failures.PASSING["Unavailable"]
+    return phases.waiting(words.reason, words.message(""))

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from fractal_operator.reference.api import api_page
 from fractal_operator.reference.conditions import conditions_page
+from fractal_operator.reference.failures import failures_page
 from fractal_operator.reference.metrics import metrics_page
 from fractal_operator.reference.settings import settings_page
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "api.md": api_page,
     "conditions.md": conditions_page,
+    "failures.md": failures_page,
     "metrics.md": metrics_page,
     "settings.md": settings_page,
 }

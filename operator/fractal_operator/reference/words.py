@@ -76,7 +76,6 @@ REASONS: Mapping[str, str] = {
     "message says why, and how to give the object up.",
     "Draining": "An earlier launch has no certain end yet: it is made sure that it left no task "
     "behind, for at most seven minutes.",
-    "EcsUnavailable": "ECS does not answer; it is tried again by itself.",
     "EndpointPending": "The task runs; its address is not known yet.",
     "Expired": "The task reached `timeouts.lifetimeSeconds` and is not launched again.",
     "Expiring": "The task runs, but its lifetime is nearly over; or it is being stopped for that.",
@@ -90,8 +89,6 @@ REASONS: Mapping[str, str] = {
     "NotObserved": "ECS has not been looked at yet, or does not show the last change.",
     "NotStalled": "Nobody is needed.",
     "OtherInstallation": "A task of this object belongs to another installation of the operator.",
-    "OutcomeUnknown": "The answer to a launch was lost; the same launch is asked for again, which "
-    "ECS carries out once at most.",
     "Paused": "The annotation `fractal.co/paused` holds up what is left to do.",
     "Pending": "Waiting for the first launch.",
     "Progressing": "Work is under way.",
@@ -106,11 +103,7 @@ REASONS: Mapping[str, str] = {
     "Succeeded": "The main container exited with code 0 and is not started again.",
     "Suspended": "`spec.operatingMode` is `Suspended`, and no task runs.",
     "Suspending": "The task is being stopped, because `spec.operatingMode` is `Suspended`.",
-    "TaskDefinitionNotFound": "The task definition does not exist, or is inactive.",
     "TaskRunning": "The task runs and is ready.",
-    "Throttled": "AWS limits the rate of calls; it is tried again by itself.",
-    "TokenConflict": "ECS says that this very launch happened already, but does not show its task "
-    "yet.",
     "Unhealthy": "The health check of the main container fails. The task is left alone.",
     "WaitingForSweep": "Before the first launch the operator looks once at all tasks of the "
     "cluster.",
@@ -130,7 +123,6 @@ EVENTS: Mapping[str, tuple[str, str]] = {
         "A task is about to be stopped; a Warning if that was not asked for.",
     ),
     "TaskStopped": ("Normal", "A task ended because the operator stopped it on purpose."),
-    "LaunchFailed": ("Warning", "An attempt ended without a task."),
     "Suspended": ("Normal", "The phase became Suspended."),
     "Succeeded": ("Normal", "The phase became Succeeded."),
     "RecordRefused": ("Warning", "PostgreSQL refuses a record of the object; it runs on."),

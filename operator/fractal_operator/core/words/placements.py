@@ -66,7 +66,7 @@ PLACEMENT: tuple[Unplaced, ...] = (
 UNPLACED = STOP_CODES["LaunchFailed"]
 
 PASSING: Mapping[str, Explanation] = {
-    "Throttled": Explanation("Throttled", "AWS limits the rate of launches", "It is tried again."),
+    "Throttled": Explanation("Throttled", "AWS limits the rate of calls", "It is tried again."),
     "Unavailable": Explanation("EcsUnavailable", "ECS cannot be reached", "It is tried again."),
     "OutcomeUnknown": Explanation(
         "OutcomeUnknown",
