@@ -222,6 +222,24 @@ def test_a_task_definition_with_the_defaults_of_ecs() -> None:
     )
 
 
+def test_the_roles_and_every_image_of_a_task_definition_are_read_as_registered() -> None:
+    found = decode.definition(
+        {
+            "taskDefinitionArn": "arn:d:1",
+            "taskRoleArn": "app",
+            "executionRoleArn": "arn:aws:iam::111122223333:role/pull",
+            "containerDefinitions": [
+                {"name": "app", "image": "registry.example.com/App:1"},
+                {"name": "log", "image": "log@sha256:0", "essential": False},
+                {"name": "odd", "image": 7},
+            ],
+        }
+    )
+    assert (found.task_role, found.execution_role) == ("app", "arn:aws:iam::111122223333:role/pull")
+    images = ["registry.example.com/App:1", "log@sha256:0", ""]
+    assert [each.image for each in found.containers] == images
+
+
 def test_an_arn_is_needed_of_definitions_and_clusters_too() -> None:
     with pytest.raises(ValueError, match="taskDefinitionArn"):
         decode.definition({})

@@ -1,8 +1,12 @@
 """Settings from an environment, and what is said about a bad one."""
 
+import json
+
 import pytest
 
+from fractal_operator.core.allow import Rule
 from fractal_operator.settings import BadSettings, Settings, describe, load_settings
+from fractal_operator.settings_allow import KINDS, WORDS
 
 
 def faults(environ: dict[str, str]) -> tuple[str, ...]:
@@ -92,6 +96,93 @@ def test_a_fault_is_one_line_with_the_variable_and_what_is_allowed(
     variable: str, value: str, line: str
 ) -> None:
     assert faults({variable: value}) == (f"{variable}: {line}",)
+
+
+ROLES = "* or the pattern of a role's ARN, arn:aws:iam::123456789012:role/app-*"
+
+
+def test_the_allow_list_is_read_into_rules() -> None:
+    rules = [
+        {
+            "namespaces": ["team-*"],
+            "regions": ["eu-*"],
+            "clusters": ["apps-?", "arn:aws:ecs:*:123456789012:cluster/*"],
+            "taskRoles": ["arn:aws:iam::123456789012:role/app-*"],
+            "executionRoles": ["*"],
+            "subnets": ["subnet-0a1b2c3d"],
+            "securityGroups": ["sg-*"],
+            "images": ["registry.example.com/team/*"],
+            "adoptable": ["arn:aws:ecs:eu-central-1:123456789012:task/apps/*"],
+        },
+        {"namespaces": ["ops"]},
+    ]
+    assert load_settings({"FRACTAL_ALLOW": json.dumps(rules)}).allow == (
+        Rule(
+            namespaces=("team-*",),
+            regions=("eu-*",),
+            clusters=("apps-?", "arn:aws:ecs:*:123456789012:cluster/*"),
+            task_roles=("arn:aws:iam::123456789012:role/app-*",),
+            execution_roles=("*",),
+            subnets=("subnet-0a1b2c3d",),
+            security_groups=("sg-*",),
+            images=("registry.example.com/team/*",),
+            adoptable=("arn:aws:ecs:eu-central-1:123456789012:task/apps/*",),
+        ),
+        Rule(namespaces=("ops",)),
+    )
+    assert load_settings({}).allow == load_settings({"FRACTAL_ALLOW": "[]"}).allow == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("team-*", "not JSON (Expecting value: line 1 column 1 (char 0)); allowed: " + WORDS),
+        ("{}", "not a list; allowed: " + WORDS),
+        ("[[]]", "rule 1 is not an object"),
+        (
+            '[{"namespaces": ["a"]}, {"images": ["*"]}]',
+            'rule 2 names no namespaces; for all of them: "namespaces": ["*"]',
+        ),
+        (
+            '[{"namespaces": ["a"], "namespaces": ["b"]}]',
+            "not JSON (a key stands twice in one rule); allowed: " + WORDS,
+        ),
+        (
+            '[{"namespaces": ["a"], "taskRole": []}]',
+            "rule 1: there is no list taskRole; did you mean taskRoles?",
+        ),
+        (
+            '[{"namespaces": ["a"], "x": []}]',
+            "rule 1: there is no list x; there are namespaces, regions, clusters, taskRoles, "
+            "executionRoles, subnets, securityGroups, images, adoptable",
+        ),
+        ('[{"namespaces": "a"}]', "rule 1: namespaces is not a list"),
+        (
+            '[{"namespaces": ["a"], "taskRoles": ["admin"]}]',
+            f'rule 1: "admin" is not allowed in taskRoles; allowed: {ROLES}',
+        ),
+        (
+            '[{"namespaces": ["a"], "taskRoles": ["arn:aws:iam::1:user/x", 3]}]',
+            f'rule 1: "arn:aws:iam::1:user/x" is not allowed in taskRoles; allowed: {ROLES}; '
+            f"rule 1: 3 is not allowed in taskRoles; allowed: {ROLES}",
+        ),
+        (
+            '[{"namespaces": ["Team"]}]',
+            'rule 1: "Team" is not allowed in namespaces; allowed: * or a pattern of namespaces, '
+            "team-*",
+        ),
+    ],
+)
+def test_a_faulty_allow_list_is_told_by_rule_and_list(value: str, line: str) -> None:
+    assert faults({"FRACTAL_ALLOW": value}) == (f"FRACTAL_ALLOW: {line}",)
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "namespaces"])
+def test_no_pattern_of_the_allow_list_can_end_a_string_or_be_an_expression(name: str) -> None:
+    for text in ("'", '"', "\\", "a b", "a\n", "(a)", "[a]", "a|b", "$", "", "a'||true||'"):
+        value = json.dumps([{"namespaces": ["a"], name: [text]}])
+        (line,) = faults({"FRACTAL_ALLOW": value})
+        assert f"is not allowed in {name}; allowed: " in line
 
 
 def test_every_fault_is_told_at_once() -> None:
