@@ -183,7 +183,10 @@ class Settings(BaseSettings):
         16, description="Objects that are reconciled at the same time.", ge=1, le=256
     )
     aws_threads: int = Field(
-        32, description="AWS calls that run at the same time, all regions together.", ge=1, le=256
+        32,
+        description="AWS calls that run at the same time; at most a quarter of them in one region.",
+        ge=1,
+        le=256,
     )
     quota_share: float = Field(
         0.5,

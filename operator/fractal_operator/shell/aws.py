@@ -29,7 +29,10 @@ from fractal_operator.shell.leader import NOT_LEADING
 Answer = TypeVar("Answer")
 
 SEND_SECONDS = 5.0
-"""How long a RunTask may wait for a thread; together with the core's 30 s this is still drained."""
+"""How long a call may wait to be sent; together with the core's 30 s a RunTask is drained yet."""
+
+REGION_SHARE = 4
+"""One region gets this part of the threads: another's silence leaves it its own, and workers."""
 
 
 class DaemonPool:
@@ -84,6 +87,8 @@ class AwsEcs:
         self._clients: dict[str, EcsClient] = {}
         self._lock = threading.Lock()
         self._pool = DaemonPool(threads)
+        self._share = max(1, threads // REGION_SHARE)
+        self._shares: dict[str, asyncio.Semaphore] = {}
         self._clock = clock
         self._leads = leads
 
@@ -104,7 +109,17 @@ class AwsEcs:
             ) from error
 
     async def _run(self, region: str, call: Callable[[EcsClient], Answer]) -> Answer:
-        return await self._pool.run(lambda: call(self._client(region)))
+        share = self._shares.setdefault(region, asyncio.Semaphore(self._share))
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await share.acquire()
+        except TimeoutError:
+            text = f"too many calls to AWS in {region} are unanswered: this one was not sent"
+            raise Unavailable(text) from None
+        try:
+            return await self._pool.run(lambda: call(self._client(region)))
+        finally:
+            share.release()
 
     async def _change(self, region: str, call: Callable[[EcsClient], Answer]) -> Answer:
         def send(client: EcsClient) -> Answer:

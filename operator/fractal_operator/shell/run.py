@@ -278,12 +278,7 @@ class Runner:
         while True:
             self._health.beat("sweeps", BEAT_SECONDS)
             for cluster in self._clusters.all():
-                busy = running.get(id(cluster))
-                if busy is not None and busy.done():
-                    busy.result()
-                    del running[id(cluster)]
-                    busy = None
-                if busy is None and self._observer.due(cluster):
+                if _idle(running, cluster) and self._observer.due(cluster):
                     running[id(cluster)] = asyncio.create_task(self._sweep(cluster))
             if self._listed and all(each.swept_at is not None for each in self._clusters.all()):
                 self._health.set(FIRST_SWEEP)
@@ -297,8 +292,11 @@ class Runner:
             self._metrics.sweep_success.set(self._clock.now().timestamp())
 
     async def _rings(self) -> None:
+        running: dict[int, asyncio.Task[None]] = {}
         while True:
-            await asyncio.gather(*(self._observer.ring(each) for each in self._clusters.all()))
+            for cluster in self._clusters.all():
+                if _idle(running, cluster):
+                    running[id(cluster)] = asyncio.create_task(self._observer.ring(cluster))
             await self._clock.sleep(self._ring_seconds)
 
     async def _record(self) -> None:
@@ -338,6 +336,18 @@ async def _cancelled(tasks: "Iterable[asyncio.Task[Any]]") -> None:
     for each in ended:
         each.cancel()
     await asyncio.gather(*ended, return_exceptions=True)
+
+
+def _idle(running: dict[int, asyncio.Task[None]], cluster: Cluster) -> bool:
+    """Whether no task runs for a cluster any more; each has its own, so none waits for another."""
+    task = running.get(id(cluster))
+    if task is None:
+        return True
+    if not task.done():
+        return False
+    del running[id(cluster)]
+    task.result()
+    return True
 
 
 async def _despite_outages(what: str, do: Callable[[], Awaitable[None]]) -> None:

@@ -130,6 +130,7 @@ class Aws:
     def __init__(self, threads: int = 2) -> None:
         self.clock = FakeClock()
         self.made: list[str] = []
+        self.silent = ""  # a region that does not answer until released
         self.sent: list[str] = []
         self.entered, self.release = threading.Event(), threading.Event()
         self.release.set()
@@ -139,7 +140,7 @@ class Aws:
     def _make(self, region: str) -> EcsClient:
         self.made.append(region)
         wire = clients()
-        on_send(wire.ecs, "DescribeClusters", self._describe)
+        on_send(wire.ecs, "DescribeClusters", partial(self._describe, region))
         on_send(wire.ecs, "StopTask", self._stop)
         on_send(wire.ecs_once, "RunTask", self._launch)
         return EcsClient(wire, QuotaGroups(1.0))
@@ -148,9 +149,10 @@ class Aws:
         self.sent.append(operation)
         return answer(json.dumps(body).encode())
 
-    def _describe(self, request: AWSRequest) -> AWSResponse:
+    def _describe(self, region: str, request: AWSRequest) -> AWSResponse:
         self.entered.set()
-        assert self.release.wait(10)
+        if self.silent in ("", region):
+            assert self.release.wait(10)
         return self._reply("DescribeClusters", {"clusters": [SHOWN]})
 
     def _stop(self, request: AWSRequest) -> AWSResponse:
@@ -208,3 +210,35 @@ def test_a_launch_that_no_thread_takes_up_in_time_is_not_sent() -> None:
     with pytest.raises(Unavailable, match="not sent"):
         run(aws.launch_behind(SEND_SECONDS + 0.1))
     assert aws.sent == ["DescribeClusters"]
+
+
+def test_a_region_that_does_not_answer_leaves_the_others_their_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its own calls are given up before they are sent, so that nobody waits behind them either."""
+    monkeypatch.setattr("fractal_operator.shell.aws.SEND_SECONDS", 0.05)
+    aws = Aws(threads=8)
+    aws.silent = "eu-west-1"
+    aws.release.clear()
+
+    async def calls() -> list[Any]:
+        dark = [
+            asyncio.create_task(aws.ecs.describe_cluster("eu-west-1", CLUSTER)) for _ in range(20)
+        ]
+        given_up, waiting = await asyncio.wait(dark, timeout=5, return_when="FIRST_EXCEPTION")
+        while len(waiting) > 2:
+            more, waiting = await asyncio.wait(waiting, timeout=5, return_when="FIRST_EXCEPTION")
+            given_up |= more
+        answered = [await aws.ecs.describe_cluster(REGION, CLUSTER) for _ in range(10)]
+        assert len(aws.sent) == 10
+        aws.release.set()
+        late = await asyncio.gather(*waiting)
+        return [[each.exception() for each in given_up], answered, late]
+
+    given_up, answered, late = run(calls())
+    assert len(given_up) == 18
+    for error in given_up:
+        assert isinstance(error, Unavailable)
+        assert "not sent" in str(error)
+    assert answered + late == [ClusterInfo(ClusterArn(CLUSTER), "main", "ACTIVE")] * 12
+    assert len(aws.sent) == 12

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.unit.shell.ecs_world import MAIN
+from tests.unit.shell.ecs_world import OTHER as ELSEWHERE
 from tests.unit.shell.process import KEY, POLICY, Process, World, running
 from tests.unit.shell.wire import Wire
 
@@ -397,6 +399,26 @@ def test_what_is_to_be_looked_at_later_is(world: World) -> None:
             assert process.wire.counts()["list"] < 4, "no resync helped"
 
     run(later())
+
+
+def test_a_cluster_that_does_not_answer_keeps_no_other_waiting(world: World) -> None:
+    async def works() -> None:
+        process = Live(world)
+        world.kube.create(OTHER, {**SPEC, "cluster": "other"})
+        async with started(process):
+            await process.until(lambda: len(world.ecs.launches) == 1)
+            process.wire.silent = ELSEWHERE
+            asked = len(process.wire.of("describe_tasks"))
+            await process.until(lambda: len(process.wire.of("describe_tasks")) > asked)
+            world.kube.create(KEY, SPEC)
+            await process.until(lambda: running(world))
+            sweeps = process.wire.of("list_tasks").count((MAIN, "", False))
+            assert sweeps == 1, "the one before the launch: the rest was seen by the ring"
+            assert not running(world, OTHER)
+            process.wire.silent = ""
+            process.runner.stop.set()
+
+    run(works())
 
 
 def test_a_loop_that_dies_ends_the_run_with_its_error(world: World) -> None:

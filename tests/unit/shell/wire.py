@@ -64,13 +64,15 @@ class Wire:
     """How one process reaches the world: every call is noted, and may go wrong as scripted.
 
     With ``suspends``, control is given away before each call; ``next`` is the one that follows.
-    ``crash_at`` numbers calls from 1. With ``hang``, no call is answered any more (that needs an
-    event loop). ``overtaken`` is called between a call's effect and its answer.
+    ``crash_at`` numbers calls from 1. With ``hang``, no call is answered any more, with ``silent``
+    none whose arguments contain that text (both need an event loop). ``overtaken`` is called
+    between a call's effect and its answer.
     """
 
     suspends: bool = False
     next: str = ""
     hang: bool = False
+    silent: str = ""
     overtaken: Callable[[], None] | None = None
     crash_at: int | None = None
     crash_after: bool = False
@@ -101,7 +103,7 @@ class Wire:
             self.next = method
             await _Suspension()
         self.calls.append(Call(method, copy.deepcopy(arguments)))
-        if self.hang:
+        if self.hang or (self.silent and self.silent in str(arguments)):
             await asyncio.get_running_loop().create_future()
         if self.crash_at == len(self.calls) and not self.crash_after:
             raise Crash
