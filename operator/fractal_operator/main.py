@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import kopf
@@ -315,6 +315,8 @@ async def _run_with_watch(settings: Settings, runner: Runner) -> None:
         kopf.operator(
             registry=watch.registry(runner.watched, _login),
             settings=watch.settings(),
+            # Given, because kopf would else ask for the user's name: a container's user has none.
+            identity=cast("Any", "fractal-operator"),
             standalone=True,
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
