@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.e2e import image
 from tests.e2e.api import GIVEN, Api, describe, install_crd, served, standin
 from tests.e2e.proxy import Proxy, proxy
 from tests.e2e.stack import Servers, World, new_namespace, new_world
 
 from fractal_dev.postgres import Postgres
 
-# The demo brings an API server of its own; the chart needs one with RBAC.
-collect_ignore = ["test_demo.py" if GIVEN else "test_chart.py"]
+# The demo brings an API server of its own; Helm needs one with RBAC and server-side apply.
+collect_ignore = ["test_demo.py"] if GIVEN else ["test_chart.py", "test_waiting.py"]
+if not image.available():
+    collect_ignore.append("test_image.py")
 
 ECS = [sys.executable, "-m", "fractal_dev.ecs", "--start-seconds", "0.6", "--stop-seconds", "0.3"]
 
