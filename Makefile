@@ -8,7 +8,7 @@ CORE := tests/unit/core
 E2E_KUBECONFIG ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check format e2e image-test crds docs bench lock clean
+.PHONY: help install demo dev test check format e2e image-test crds docs monitoring bench lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,7 +47,7 @@ e2e: $(INSTALLED) ## End-to-end tests on the cluster of E2E_KUBECONFIG=… (a re
 	  $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/e2e tests/contract/test_kube_api.py tests/integration/test_kube_client.py
 
 image-test: $(INSTALLED) ## Build the image with buildah and run it as a pod would (as root; no container engine)
-	@command -v buildah debootstrap >/dev/null && test "$$(id -u)" = 0 || { echo "make image-test needs root, buildah and debootstrap" >&2; exit 2; }
+	@command -v buildah >/dev/null && command -v debootstrap >/dev/null && test "$$(id -u)" = 0 || { echo "make image-test needs root, buildah and debootstrap" >&2; exit 2; }
 	KUBECTL="$$(scripts/get-kubectl.sh)" $(BIN)/python -m pytest -q -s tests/e2e/test_image.py
 
 crds: $(INSTALLED) ## Write crds/ and the chart's copies from the models
@@ -55,8 +55,14 @@ crds: $(INSTALLED) ## Write crds/ and the chart's copies from the models
 	cp crds/fractal.co_fractalcontainers.yaml charts/fractal-operator/files/crd.yaml
 	$(BIN)/fractal-operator crds --no-cel > charts/fractal-operator/files/crd-no-cel.yaml
 
-docs: $(INSTALLED) ## Write the reference pages from the code
+docs: $(INSTALLED) ## Write the reference pages, the dashboard and the alerts from the code
 	$(BIN)/python -m fractal_operator.reference docs
+	$(BIN)/python -m fractal_operator.observability charts/fractal-operator/files
+
+monitoring: $(INSTALLED) ## Tests of dashboard and alerts with a real Prometheus (Debian's package)
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { echo "make monitoring needs Debian's package prometheus" >&2; exit 2; }
+	KUBECTL="$$(scripts/get-kubectl.sh)" $(BIN)/python -m pytest -q -n 2 tests/unit/test_observability.py \
+	  tests/integration/test_alert_rules.py tests/e2e/test_monitoring.py
 
 bench: $(INSTALLED) ## Count writes and AWS calls; exits non-zero if a bound is broken
 	$(BIN)/python -m benchmarks.counts
