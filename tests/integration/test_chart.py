@@ -13,6 +13,7 @@ import yaml
 from fractal_helpers.aws.limits import _SHARES
 from fractal_models.crd import crd, render_yaml, strip_cel
 from fractal_operator.settings import Settings, describe, load_settings
+from fractal_operator.settings_allow import KINDS
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "fractal-operator"
@@ -42,8 +43,13 @@ NAMED: set[Rule] = {  # kopf, when it watches named namespaces
     ("", "namespaces", "", "watch"),
 }
 
+RULES = [
+    {"namespaces": ["team-*"], "clusters": ["apps-?"], "images": ["registry.example.com/team/*"]},
+    {"namespaces": ["ops"], "taskRoles": ["arn:aws:iam::123456789012:role/app+1-*"]},
+]
 # What each setting's variable says when values set it as below.
 FROM_VALUES: dict[str, tuple[Values, str]] = {
+    "allow": ({"allow": RULES}, json.dumps(RULES, sort_keys=True, separators=(",", ":"))),
     "namespaces": ({"watch": {"namespaces": ["a", "b"]}}, "a,b"),
     "metrics_port": ({"metrics": {"port": 9090}}, "9090"),
     "release_name": ({}, RELEASE),
@@ -467,6 +473,60 @@ def _schema(node: Obj) -> Obj:
     return found
 
 
+def test_the_schema_allows_the_patterns_that_the_settings_allow() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    rule = schema["properties"]["allow"]["items"]
+    assert rule["required"] == ["namespaces"]
+    found = {name: each["items"]["pattern"] for name, each in rule["properties"].items()}
+    assert found == {name: f"^({kind.expression})$" for name, kind in KINDS.items()}
+
+
+# --- the allow-list at the API server; what it decides is tested on real servers, in tests/e2e ---
+
+ALWAYS = {"admissionPolicy": {"renderMode": "always"}}
+
+
+def test_the_admission_policy_is_made_where_its_kind_is_known() -> None:
+    assert "ValidatingAdmissionPolicy" not in kinds(render({"allow": RULES}))
+    off = {"admissionPolicy": {"enabled": False, "renderMode": "always"}}
+    assert "ValidatingAdmissionPolicy" not in kinds(render(off))
+    made = render({**ALWAYS, "allow": RULES})
+    policy = one(made, "ValidatingAdmissionPolicy")
+    binding = one(made, "ValidatingAdmissionPolicyBinding")
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    assert binding["spec"]["validationActions"] == ["Deny"]
+    assert re.fullmatch(r"[a-z0-9.-]{1,253}", policy["metadata"]["name"])
+
+
+def test_the_admission_policy_looks_at_specs_only_never_at_status_or_deletion() -> None:
+    spec = one(render(ALWAYS), "ValidatingAdmissionPolicy")["spec"]
+    [matched] = spec["matchConstraints"]["resourceRules"]
+    assert matched["resources"] == ["fractalcontainers"]
+    assert matched["operations"] == ["CREATE", "UPDATE"]
+
+
+def test_without_rules_the_api_server_refuses_adoption_only() -> None:
+    def checked(values: Values) -> list[str]:
+        spec = one(render({**ALWAYS, **values}), "ValidatingAdmissionPolicy")["spec"]
+        return [each["name"] for each in spec["variables"]]
+
+    assert checked({}) == ["adoptable", "refused"]
+    lists = [name for name in KINDS if name not in ("namespaces", "regions", "adoptable")]
+    assert sorted(checked({"allow": RULES})) == sorted([*lists, "adoptable", "refused"])
+    with_region = checked({"allow": RULES, "settings": {"region": "eu-central-1"}})
+    assert sorted(with_region) == sorted([*lists, "regions", "adoptable", "refused"])
+
+
+def test_the_admission_policy_covers_the_namespaces_that_are_watched() -> None:
+    def conditions(values: Values) -> dict[str, str]:
+        spec = one(render({**ALWAYS, **values}), "ValidatingAdmissionPolicy")["spec"]
+        return {each["name"]: each["expression"] for each in spec["matchConditions"]}
+
+    assert set(conditions({})) == {"not-deleted", "changed"}
+    watched = conditions({"watch": {"namespaces": ["a", "b"]}})["watched"]
+    assert watched == "request.namespace in ['a', 'b']"
+
+
 def test_more_variables_may_be_given() -> None:
     extra = [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]
     assert variables(render({"extraEnv": extra}))["HTTPS_PROXY"] == "http://proxy:3128"
@@ -485,6 +545,12 @@ def test_more_variables_may_be_given() -> None:
         ({"settings": {"subnets": ["subnet-x"]}}, "/settings/subnets/0"),
         ({"settings": {"assignPublicIp": True}}, "/settings/assignPublicIp"),
         ({"settings": {"quotaShare": 0}}, "/settings/quotaShare"),
+        ({"allow": [{"images": ["*"]}]}, "/allow/0"),
+        ({"allow": [{"namespaces": []}]}, "/allow/0/namespaces"),
+        ({"allow": [{"namespaces": ["a"], "image": ["*"]}]}, "/allow/0"),
+        ({"allow": [{"namespaces": ["a"], "taskRoles": ["admin"]}]}, "/allow/0/taskRoles/0"),
+        ({"allow": [{"namespaces": ["a"], "images": ["a' || true"]}]}, "/allow/0/images/0"),
+        ({"admissionPolicy": {"renderMode": "maybe"}}, "/admissionPolicy"),
         ({"watch": {"namespaces": ["Not_One"]}}, "/watch/namespaces/0"),
         ({"image": {"digest": "sha256:short"}}, "/image/digest"),
         ({"metrics": {"port": 0}}, "/metrics/port"),
