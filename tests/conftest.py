@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,22 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 GIVEN = os.environ.get("E2E_KUBECONFIG", "")
+
+
+MONITORING = ("integration/test_alert_rules.py", "e2e/test_monitoring.py")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was asked for but not run, for want of programs."""
+    missing = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
+    here = Path(__file__).parent
+    asked = [Path(config.invocation_params.dir, arg.partition("::")[0]) for arg in config.args]
+    left = [each for each in MONITORING if any((here / each).is_relative_to(a) for a in asked)]
+    if missing and left:
+        told = f"not run: {', '.join(left)}; no {' and no '.join(missing)} is installed"
+        terminalreporter.write_line(f"{told} (Debian's package prometheus)", yellow=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

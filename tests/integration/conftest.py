@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,9 @@ from fractal_dev.postgres import Postgres
 from fractal_helpers import migrate
 from fractal_helpers.ledger import PostgresLedger
 from fractal_helpers.sql import create_engine
+
+# tests/conftest.py says so at the end of the run.
+collect_ignore = [] if shutil.which("promtool") else ["test_alert_rules.py"]
 
 DATABASE_URL = os.environ.get("FRACTAL_DATABASE_URL")
 MakeDatabase = Callable[..., str]
