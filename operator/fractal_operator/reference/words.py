@@ -69,6 +69,10 @@ SITUATIONS: Mapping[str, str] = {
 }
 
 REASONS: Mapping[str, str] = {
+    "Adopting": "The task that `fractal.co/adopt` names is being taken over.",
+    "AdoptionFailed": "That task cannot be tagged as this object's; it is tried again.",
+    "AdoptionRefused": "The object may not have the task that `fractal.co/adopt` names; the "
+    "message says why.",
     "AttemptsExhausted": "The status claims the highest attempt number there is: it was edited. "
     "Delete the object and create it anew.",
     "Deleting": "The object is being deleted: its task is stopped, or retained, first.",
@@ -125,6 +129,7 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "TaskStopped": ("Normal", "A task ended because the operator stopped it on purpose."),
     "Suspended": ("Normal", "The phase became Suspended."),
     "Succeeded": ("Normal", "The phase became Succeeded."),
+    "LeaderElection": ("Normal", "On the operator's Lease: this process leads from now on."),
     "RecordRefused": ("Warning", "PostgreSQL refuses a record of the object; it runs on."),
 }
 """Events by reason, but for those whose reason is a failure's, or that of Stalled."""
