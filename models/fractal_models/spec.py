@@ -70,7 +70,8 @@ class Spec(SpecModel):
     cluster: Annotated[
         str,
         replaces(
-            "name or ARN of the ECS cluster, at most 350 characters; empty: the setting.",
+            "name or ARN of the ECS cluster, at most 350 characters; empty: the operator's "
+            "setting.",
             max_length=350,
             pattern=CLUSTER,
         ),
@@ -93,7 +94,8 @@ class Spec(SpecModel):
         str,
         replaces(
             "the main container of taskDefinition, at most 255 letters, digits, hyphens and "
-            "underscores: overrides, health and exit code are its. Empty: the only essential one.",
+            "underscores: environment, command, health and exit code are this one's. Empty: the "
+            "only essential one.",
             max_length=255,
             pattern=AWS_NAME,
         ),
@@ -109,7 +111,9 @@ class Spec(SpecModel):
     ] = ()
     network: Annotated[
         Network | None,
-        replaces("subnets and security groups, for network mode awsvpc. Empty: the setting."),
+        replaces(
+            "subnets and security groups, for network mode awsvpc. Empty: the operator's setting."
+        ),
     ] = None
     environment: Annotated[
         tuple[EnvVar, ...],
@@ -184,7 +188,10 @@ class Spec(SpecModel):
     timeouts: Annotated[Timeouts, in_place("how long things may take, in seconds.")] = Timeouts()
     deletion_policy: Annotated[
         DeletionPolicy,
-        in_place("Delete (default): stops the task with the object; Retain: lets it run on."),
+        in_place(
+            "Delete (default): the task stops with the object; Retain: it runs on, and is tagged "
+            "fractal.co/retained."
+        ),
     ] = DeletionPolicy.DELETE
 
     @property

@@ -211,7 +211,9 @@ class Termination(StatusModel):
     """How a task of the object ended."""
 
     attempt: Annotated[Ordinal, Field(description="number of the attempt.")]
-    stop_code: Annotated[Word, Field(description="ECS's stopCode.")] = ""
+    stop_code: Annotated[
+        Word, Field(description="why it ended: ECS's stopCode, or a word of the operator's.")
+    ] = ""
     reason: Annotated[Text, Field(description="ECS's stoppedReason, at most 1024 characters.")] = ""
     exit_code: Annotated[
         int | None,
