@@ -6,13 +6,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
 from fractal_models.container import parse_spec
+from fractal_models.crd import crd
+from fractal_operator.metrics import Metrics
 from fractal_operator.reference import PAGES as GENERATED
 from fractal_operator.settings import describe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+PACKAGES = {"fractal_dev", "fractal_helpers", "fractal_models", "fractal_operator"}
+OTHER_WORDS = {"HelmRelease", "ConfigMap", "HistoryGap"}
+"""Kinds of other tools, and a reason that stands in the history alone."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -50,9 +56,32 @@ def test_every_link_in_the_documents_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-def test_every_setting_in_the_readme_exists() -> None:
-    named = set(re.findall(r"FRACTAL_[A-Z_]+", (ROOT / "README.md").read_text()))
-    assert named <= {row.variable for row in describe()}
+TASK_VARIABLES = {"FRACTAL_DPI", "FRACTAL_SPEC_HASH"}
+"""What the operator gives to a task."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_document_names_exists(page: Path) -> None:
+    text = page.read_text()
+    settings = set(re.findall(r"\bFRACTAL_[A-Z_]+[A-Z]\b", text))
+    assert settings <= {row.variable for row in describe()} | TASK_VARIABLES
+    metrics = {row.name for row in Metrics(CollectorRegistry()).rows}
+    assert set(re.findall(r"`(fractal_[a-z_]+[a-z])[`{]", text)) <= metrics | PACKAGES
+    schema = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for path in re.findall(r"`((?:spec|status)(?:\.[A-Za-z]+(?:\[\d*\])?)+)", text):
+        at = schema
+        for name in re.sub(r"\[\d*\]", "", path).split("."):
+            assert name in at.get("properties", {}), path
+            at = at["properties"][name]
+            at = at.get("items", at)
+
+
+def test_the_words_for_troubles_are_those_that_the_operator_says() -> None:
+    generated = "".join(GENERATED[page]() for page in ("conditions.md", "failures.md", "api.md"))
+    known = set(re.findall(r"`([A-Za-z]+)`", generated)) | OTHER_WORDS
+    for page in ("troubleshooting.md", "gitops.md"):
+        text = (ROOT / "docs" / page).read_text()
+        assert set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", text)) <= known
 
 
 @pytest.mark.parametrize("name", sorted(GENERATED))
