@@ -1,4 +1,4 @@
-"""The commands of docs/troubleshooting.md, run as they stand there, by bash, on a living object."""
+"""The commands of docs/troubleshooting.md and docs/gitops.md, run by bash as they stand there."""
 
 import os
 import re
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tests.e2e.stack import AWS, World, until
 
-PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "troubleshooting.md").read_text()
 BLOCK = re.compile(r"^( *)```console\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 TOOLS = Path(__file__).parent / "tools.py"
 RELEASE = "fractal-system"
@@ -112,6 +113,21 @@ def test_every_command_of_the_page_works(lived: World, tmp_path: Path) -> None:
     print(printed)
     for text in shown:
         assert text in printed, text
+
+
+def test_kubectl_waits_for_a_container_as_gitops_md_says(lived: World, tmp_path: Path) -> None:
+    section = (DOCS / "gitops.md").read_text().partition("## kubectl\n")[2]
+    [(_, block), *_] = BLOCK.findall(section)
+    here = f"kubectl -n {lived.namespace}"
+    commands = [line[2:].replace("kubectl", here) for line in block.splitlines()]
+    ready, address, suspended, deleted = commands
+    assert "condition met" in bash(lived, ready, tmp_path)
+    assert bash(lived, address, tmp_path) == lived.status("ada-browser")["endpoint"]["ip"]
+    lived.patch("ada-browser", spec={"operatingMode": "Suspended"})
+    assert "condition met" in bash(lived, suspended, tmp_path)
+    lived.kubectl("delete", "fractalcontainer", "ada-browser", "--wait=false")
+    bash(lived, deleted, tmp_path)
+    assert lived.get("ada-browser") is None
 
 
 def test_the_page_names_the_release_as_the_chart_does() -> None:
