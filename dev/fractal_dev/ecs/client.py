@@ -35,7 +35,7 @@ class EcsControl:
         return [each for each in answer["tasks"] if live is None or each["live"] == live]
 
     def calls(self, *, clear: bool = False) -> dict[str, int]:
-        """Return how often each ECS operation was called; EC2's are named ``ec2:<Action>``."""
+        """Return how often each ECS operation was called; of other services ``ec2:<Action>``, …"""
         return dict(self._get("calls", {"clear": int(clear)})["calls"])
 
     def errors(self) -> dict[str, int]:

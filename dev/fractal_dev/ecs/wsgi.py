@@ -93,12 +93,13 @@ class StandInApp:
             except AwsError as error:
                 self._calls.count_error(operation, error.code)
                 return _reply(start_response, error.status, error.body(), _JSON)
-        if scope and scope["service"] == "ec2":
+        if scope:
             action = parse_qs(body.decode()).get("Action", ["?"])[0]
-            self._calls.count(f"ec2:{action}")
-            with self._engine.lock:
-                self._engine.settle()
-                return _whole(self._moto(environ, start_response))
+            self._calls.count(f"{scope['service']}:{action}")
+            if scope["service"] == "ec2":
+                with self._engine.lock:
+                    self._engine.settle()
+                    return _whole(self._moto(environ, start_response))
         return self._ask_moto(environ, start_response)
 
     def _answer_ecs(
