@@ -51,6 +51,8 @@ def keep(state: State, spec: Spec, current: Task) -> Verdict:
     if refused:  # better the task that runs than none
         situation = verdict.situation.but_stalled("NotAllowed", refused)
         verdict = replace(verdict, situation=situation)
+    if deadline is not None and deadline[1] == "Expired":
+        reads = (*reads, *_look_once(state, current, deadline[0]))
     times = [verdict.again_at, again_at]
     if deadline is not None:
         times.append(max(deadline[0], state.now + LOOK_AGAIN))
@@ -143,6 +145,15 @@ def _deadline(
             return since + timedelta(seconds=limits.start_seconds), "StartTimeout"
         case _:
             return None
+
+
+def _look_once(state: State, current: Task, deadline: datetime) -> tuple[Action, ...]:
+    """A look at a running task when its time is over: the sweep may come a minute later."""
+    found, attempt = state.seen.lookup, state.attempt
+    looked = found is not None and found.attempt == current.attempt and found.began >= deadline
+    if attempt is None or looked or state.now < deadline:
+        return ()
+    return (draining.find(state, current.attempt, attempt.cluster_arn),)
 
 
 def _rung_wait(state: State, spec: Spec) -> datetime | None:

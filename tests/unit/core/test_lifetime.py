@@ -341,6 +341,29 @@ def test_clocks_that_differ_bring_no_expired_task_back() -> None:
     assert (it.phase(), it.launched, used(it)) == (Phase.SUCCEEDED, 1, HOUR)
 
 
+def test_the_end_does_not_wait_for_the_next_sweep() -> None:
+    it = up()
+    it.now = started(it) + timedelta(seconds=HOUR)
+    it.rest()
+    assert it.phase() is Phase.STOPPING
+    assert [task.desired_status for task in it.alive] == ["STOPPED"]
+
+
+def test_a_look_that_shows_nothing_is_not_repeated() -> None:
+    """The task has just ended by itself: the next sweep tells how."""
+    it = up(restartPolicy="Never")
+    it.now = started(it) + timedelta(seconds=HOUR)
+    it.exits(1)
+    it.rest()
+    assert it.memory.lookup is not None
+    assert it.memory.lookup.found == ()
+    assert it.phase() is Phase.RUNNING
+    assert it.rest() == Plan(again_at=it.now + timedelta(seconds=10))
+    it.sweep()
+    it.rest()
+    assert (it.phase(), status(it).last_terminations[0].exit_code) == (Phase.FAILED, 1)
+
+
 def test_a_limit_that_goes_while_the_task_is_being_stopped_for_it_is_no_limit() -> None:
     it = up()
     it.now = started(it) + timedelta(seconds=HOUR)
