@@ -85,7 +85,7 @@ def _variable(name: str) -> Callable[[Any], Any]:
     return lambda value: {"name": name, "value": str(value)}
 
 
-_CHECK: Mapping[str, Any] = {"command": ["CMD", "true"]}
+_CHECK: Mapping[str, Any] = {"command": ["CMD", "walk"]}
 _ENVIRONMENT = "run.overrides.containerOverrides.0.environment.*"
 _MAIN = "register.containerDefinitions.0"
 _LOGS = f"{_MAIN}.logConfiguration.options"
@@ -205,10 +205,12 @@ SENT: Mapping[str, Sent] = {
     "template.stopTimeoutSeconds": Sent(_on(stopTimeoutSeconds=...), 77, f"{_MAIN}.stopTimeout"),
     "template.logs.group": Sent(_on(logs={"group": ...}), "/walked", f"{_LOGS}.awslogs-group"),
     "template.logs.region": Sent(
-        _on(logs={"group": "g", "region": ...}), "eu-north-1", f"{_LOGS}.awslogs-region"
+        _on(logs={"group": "/walked", "region": ...}), "eu-north-1", f"{_LOGS}.awslogs-region"
     ),
     "template.logs.streamPrefix": Sent(
-        _on(logs={"group": "g", "streamPrefix": ...}), "walked", f"{_LOGS}.awslogs-stream-prefix"
+        _on(logs={"group": "/walked", "streamPrefix": ...}),
+        "walked",
+        f"{_LOGS}.awslogs-stream-prefix",
     ),
 }
 """Fields that go to ECS, by path."""
