@@ -248,8 +248,8 @@ class World:
             case TagTask(arn=arn, tags=tags):
                 kept = tags.get(tokens.TAG_RETAINED) == "true"
                 (memory.retained if kept else memory.adopted)[arn] = Stop(self.now)
-                before = dict(self.tasks[arn].tags or ())
-                self.change(arn, tags=tuple(sorted({**before, **tags}.items())))
+                merged = {**dict(self.tasks[arn].tags or ()), **tags}
+                self.change(arn, tags=tuple(sorted(merged.items())))
             case DeleteObject():
                 self.delete()
             case Find():
