@@ -4,6 +4,7 @@ Every situation of core/phases.py is brought about through decide(), stored as t
 it, and judged by both.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +16,15 @@ from tests.unit.core import world
 
 from fractal_models.container import Phase, Status, Termination
 from fractal_models.crd import crd
+from fractal_models.kube import GROUP, KIND
 from fractal_models.observed import Address, ObservedContainer
 from fractal_operator.core import annotations, tokens
 from fractal_operator.core.plan import Observation
 from fractal_operator.reference import words
 from fractal_operator.reference.conditions import example, situations
 
-HEALTH = (Path(__file__).parents[2] / "docs" / "argocd" / "health.lua").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+HEALTH = (DOCS / "argocd" / "health.lua").read_text()
 
 Obj = dict[str, Any]
 
@@ -276,3 +279,10 @@ def test_an_edit_is_in_progress_until_the_operator_has_seen_it(case: Case) -> No
 
 def test_before_its_first_status_argo_cd_waits_too() -> None:
     assert argo({"metadata": {"generation": 1}}) == "Progressing"
+
+
+def test_the_page_says_what_the_tools_do() -> None:
+    page = (DOCS / "gitops.md").read_text()
+    assert f"resource.customizations.health.{GROUP}_{KIND}`" in page
+    rows = re.findall(r"^\|.*\| (\w+) \| (\w+) \|$", page, re.MULTILINE)
+    assert set(rows) == {(case.kstatus, case.argo) for case in (*CASES, *BESIDE)}

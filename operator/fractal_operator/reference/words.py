@@ -35,8 +35,9 @@ CONDITIONS: Mapping[str, tuple[str, str, str]] = {
         "",
     ),
     "Stalled": (
-        "A person is needed; the message says what for. The operator tries again every 10 minutes, "
-        "or when the spec or `fractal.co/reconcile-requested-at` changes.",
+        "A person is needed; the message says what for. What a repair outside can mend is tried "
+        "again every 10 minutes, and at once when the spec or `fractal.co/reconcile-requested-at` "
+        "changes.",
         "Nobody is needed.",
         "",
     ),
