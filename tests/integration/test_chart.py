@@ -12,6 +12,8 @@ import yaml
 
 from fractal_helpers.aws.limits import _SHARES
 from fractal_models.crd import crd, render_yaml, strip_cel
+from fractal_operator.observability.dashboard import dashboard_json
+from fractal_operator.observability.rules import ALERTS, rules_yaml
 from fractal_operator.settings import Settings, describe, load_settings
 from fractal_operator.settings_allow import KINDS
 
@@ -153,11 +155,13 @@ def test_every_object_bears_the_labels_that_tools_look_for() -> None:
         "networkPolicy": {"enabled": True},
         "podDisruptionBudget": {"enabled": True},
         "metrics": {"serviceMonitor": {"renderMode": "always"}},
+        "prometheusRule": {"renderMode": "always"},
+        "grafanaDashboard": {"enabled": True},
         "rbac": {"aggregateToEdit": True},
         "watch": {"namespaces": ["a"]},
     }
     objects = render(everything)
-    assert len(kinds(objects)) == 12
+    assert len(kinds(objects)) == 14
     for each in objects:
         labels = each["metadata"]["labels"]
         told = {key: labels[f"app.kubernetes.io/{key}"] for key in ("name", "instance", "part-of")}
@@ -398,6 +402,36 @@ def test_a_service_monitor_is_made_where_its_kind_is_known() -> None:
     assert found["spec"]["endpoints"] == [{"port": "metrics", "interval": "15s"}]
 
 
+def test_the_alerts_are_made_where_their_kind_is_known() -> None:
+    assert kinds(render())["PrometheusRule"] == 0
+    values = {"renderMode": "always", "labels": {"release": "prometheus"}}
+    found = one(render({"prometheusRule": values}), "PrometheusRule")
+    assert found["metadata"]["labels"]["release"] == "prometheus"
+    assert found["spec"] == yaml.safe_load(rules_yaml())
+    off = {"prometheusRule": values | {"enabled": False}}
+    assert kinds(render(off))["PrometheusRule"] == 0
+
+
+def test_the_runbooks_are_where_the_values_say_and_groups_may_be_added() -> None:
+    base = "https://docs.example.com/fractal/runbooks"
+    group = {"name": "own", "rules": [{"record": "one", "expr": "vector(1)"}]}
+    values = {"renderMode": "always", "runbookBaseUrl": base, "additionalGroups": [group]}
+    ours, own = one(render({"prometheusRule": values}), "PrometheusRule")["spec"]["groups"]
+    assert own == group
+    assert [rule["annotations"]["runbook_url"] for rule in ours["rules"]] == [
+        f"{base}/{alert.name}.md" for alert in ALERTS
+    ]
+
+
+def test_the_dashboard_is_a_config_map_that_grafanas_sidecar_finds() -> None:
+    assert kinds(render())["ConfigMap"] == 0
+    values = {"enabled": True, "sidecarLabel": "board", "annotations": {"grafana_folder": "F"}}
+    found = one(render({"grafanaDashboard": values}), "ConfigMap")
+    assert found["metadata"]["labels"]["board"] == "1"
+    assert found["metadata"]["annotations"] == {"grafana_folder": "F"}
+    assert json.loads(found["data"]["fractal-operator.json"]) == json.loads(dashboard_json())
+
+
 def test_a_network_policy_opens_the_metrics_port_and_what_the_operator_calls() -> None:
     peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
     values = {"enabled": True, "ingressFrom": peers, "egressPorts": [443]}
@@ -555,6 +589,9 @@ def test_more_variables_may_be_given() -> None:
         ({"image": {"digest": "sha256:short"}}, "/image/digest"),
         ({"metrics": {"port": 0}}, "/metrics/port"),
         ({"metrics": {"serviceMonitor": {"renderMode": "maybe"}}}, "/metrics/serviceMonitor"),
+        ({"prometheusRule": {"renderMode": "maybe"}}, "/prometheusRule/renderMode"),
+        ({"prometheusRule": {"runbookBaseUrl": "docs/"}}, "/prometheusRule/runbookBaseUrl"),
+        ({"grafanaDashboard": {"sidecarLabel": ""}}, "/grafanaDashboard/sidecarLabel"),
         ({"extraEnv": [{"name": "FRACTAL_CLUSTER", "value": "x"}]}, "/extraEnv/0/name"),
         ({"database": {"url": "postgresql://u:p@h/d"}}, "/database"),
     ],
