@@ -6,6 +6,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from fractal_operator.reference.alerts import alerts_page
 from fractal_operator.reference.api import api_page
 from fractal_operator.reference.conditions import conditions_page
 from fractal_operator.reference.failures import failures_page
@@ -13,6 +14,7 @@ from fractal_operator.reference.metrics import metrics_page
 from fractal_operator.reference.settings import settings_page
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "alerts.md": alerts_page,
     "api.md": api_page,
     "conditions.md": conditions_page,
     "failures.md": failures_page,
