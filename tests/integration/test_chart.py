@@ -49,6 +49,13 @@ RULES = [
     {"namespaces": ["team-*"], "clusters": ["apps-?"], "images": ["registry.example.com/team/*"]},
     {"namespaces": ["ops"], "taskRoles": ["arn:aws:iam::123456789012:role/app+1-*"]},
 ]
+EVENTS: set[Rule] = {("", "events", "", "create")}  # KubeClient.post_event
+LEASE: set[Rule] = {  # KubeClient.get_lease, create_lease and update_lease
+    ("coordination.k8s.io", "leases", f"{RELEASE}-leader", "get"),
+    ("coordination.k8s.io", "leases", "", "create"),
+    ("coordination.k8s.io", "leases", f"{RELEASE}-leader", "update"),
+}
+
 # What each setting's variable says when values set it as below.
 FROM_VALUES: dict[str, tuple[Values, str]] = {
     "allow": ({"allow": RULES}, json.dumps(RULES, sort_keys=True, separators=(",", ":"))),
@@ -145,6 +152,8 @@ def test_the_defaults_install_the_operator_and_what_it_needs() -> None:
         "ServiceAccount": 1,
         "ClusterRole": 2,
         "ClusterRoleBinding": 1,
+        "Role": 1,
+        "RoleBinding": 1,
         "Service": 1,
     }
 
@@ -235,9 +244,29 @@ def test_the_pods_are_restricted() -> None:
             assert "memory" in container["resources"]["limits"]
 
 
-def test_there_is_one_operator_at_a_time() -> None:
+def test_a_new_operator_stands_by_before_the_old_one_goes() -> None:
     spec = one(render(), "Deployment")["spec"]
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert (spec["replicas"], spec["strategy"]) == (1, rolling)
+    assert "topologySpreadConstraints" not in spec["template"]["spec"]
+
+
+def test_without_an_election_there_is_one_operator_at_a_time() -> None:
+    spec = one(render({"settings": {"leaderElection": False}}), "Deployment")["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    with pytest.raises(helm.HelmRenderError, match=r"two replicas need settings\.leaderElection"):
+        render({"replicas": 2, "settings": {"leaderElection": False}})
+
+
+def test_two_replicas_are_spread_and_not_drained_at_once() -> None:
+    objects = render({"replicas": 2})
+    spec = one(objects, "Deployment")["spec"]
+    assert spec["replicas"] == 2
+    [spread] = spec["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"] == spec["selector"]
+    assert one(objects, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    refused = {"replicas": 2, "podDisruptionBudget": {"enabled": False}}
+    assert kinds(render(refused))["PodDisruptionBudget"] == 0
 
 
 def test_the_probes_ask_where_the_operator_answers() -> None:
@@ -296,7 +325,7 @@ def test_the_image_is_the_one_that_was_named(image: Values, expected: str) -> No
 def test_the_operator_may_do_what_its_code_does_and_nothing_else() -> None:
     objects = render()
     assert rules(role(objects)) == IN_NAMESPACES | CRDS | SERVER_UID
-    assert "Role" not in kinds(objects)
+    assert rules(one(objects, "Role")) == LEASE
     binding = one(objects, "ClusterRoleBinding")
     assert binding["roleRef"]["name"] == role(objects)["metadata"]["name"]
     account = one(objects, "ServiceAccount")["metadata"]
@@ -309,13 +338,25 @@ def test_with_named_namespaces_it_may_write_in_those_only() -> None:
     objects = render({"watch": {"namespaces": ["a", "b"]}})
     assert rules(role(objects)) == CRDS | SERVER_UID | NAMED
     given = {x["metadata"]["namespace"]: rules(x) for x in objects if x["kind"] == "Role"}
-    assert given == {"a": IN_NAMESPACES, "b": IN_NAMESPACES}
+    assert given == {"a": IN_NAMESPACES, "b": IN_NAMESPACES, NAMESPACE: LEASE | EVENTS}
     bound = [x for x in objects if x["kind"] == "RoleBinding"]
-    assert [x["metadata"]["namespace"] for x in bound] == ["a", "b"]
+    assert [x["metadata"]["namespace"] for x in bound] == ["a", "b", NAMESPACE]
     assert {x["subjects"][0]["namespace"] for x in bound} == {NAMESPACE}
-    assert {(x["roleRef"]["kind"], x["roleRef"]["name"]) for x in bound} == {
-        ("Role", f"{NAMESPACE}:{RELEASE}")
-    }
+    assert [(x["roleRef"]["kind"], x["roleRef"]["name"]) for x in bound] == [
+        ("Role", f"{NAMESPACE}:{RELEASE}"),
+        ("Role", f"{NAMESPACE}:{RELEASE}"),
+        ("Role", f"{RELEASE}-leader"),
+    ]
+
+
+def test_in_its_own_namespace_nothing_is_granted_twice() -> None:
+    given = [x for x in render({"watch": {"namespaces": [NAMESPACE]}}) if x["kind"] == "Role"]
+    assert [rules(x) for x in given] == [IN_NAMESPACES, LEASE]
+
+
+def test_without_an_election_there_is_no_lease_to_write() -> None:
+    found = kinds(render({"settings": {"leaderElection": False}}))
+    assert not {"Role", "RoleBinding"} & set(found)
 
 
 def test_a_named_installation_does_not_read_kube_system() -> None:
@@ -328,12 +369,13 @@ def test_without_rights_in_the_cluster_there_are_roles_only() -> None:
         render(values)
     objects = render(values | {"settings": {"installId": "blue"}})
     assert kinds(objects)["ClusterRoleBinding"] == 0
-    assert rules(one(objects, "Role")) == IN_NAMESPACES
+    given = [rules(x) for x in objects if x["kind"] == "Role"]
+    assert given == [IN_NAMESPACES, LEASE | EVENTS]
 
 
 def test_rights_can_come_from_elsewhere() -> None:
     found = kinds(render({"rbac": {"create": False, "aggregateToView": False}}))
-    assert not {"ClusterRole", "ClusterRoleBinding"} & set(found)
+    assert not {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"} & set(found)
 
 
 def test_what_users_may_do_is_aggregated_into_their_roles() -> None:
@@ -572,7 +614,7 @@ def test_more_variables_may_be_given() -> None:
 @pytest.mark.parametrize(
     ("values", "path"),
     [
-        ({"replicas": 2}, "/replicas"),
+        ({"replicas": 3}, "/replicas"),
         ({"replica": 1}, "replica"),
         ({"settings": {"sweepSeconds": 4}}, "/settings/sweepSeconds"),
         ({"settings": {"sweepSecond": 60}}, "/settings"),
