@@ -188,6 +188,35 @@ def test_a_service_monitor_appears_with_its_kind(
         api.kubectl("delete", "crd", str(MONITOR["metadata"]["name"]), "--timeout=60s")  # type: ignore[index]
 
 
+def test_the_allow_list_holds_at_the_api_server_as_long_as_the_release_says_so(
+    api: Api, namespace: str, config: helm.Config
+) -> None:
+    there = api.version >= (1, 30)
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": "ada", "namespace": namespace},
+        "spec": container(),
+    }
+
+    def refused() -> bool:
+        done = api.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(body))
+        return "is not allowed in namespace" in done.stderr
+
+    def values(image: str) -> Obj:
+        rules = [{"namespaces": [namespace], "images": [image]}]
+        return {"crds": {"enabled": False}, "watch": {"namespaces": [namespace]}, "allow": rules}
+
+    config.install(CHART, RELEASE, values("elsewhere.example.com/*"), timeout=TIMEOUT)
+    until(lambda: refused() is there, "the list is in force where the server has the kind")
+    config.upgrade(CHART, RELEASE, values("registry.example.com/*"), timeout=TIMEOUT)
+    until(lambda: not refused(), "the wider list is in force")
+    config.rollback(RELEASE, version=1, timeout=TIMEOUT)
+    until(lambda: refused() is there, "the first list is in force again")
+    config.uninstall(RELEASE, timeout=TIMEOUT)
+    until(lambda: not refused(), "the list is gone with the release")
+
+
 # --- the operator with the chart's rights ---
 
 
@@ -270,7 +299,11 @@ def _bindings_of_group(api: Api, namespace: str) -> list[Obj]:
 def granted(api: Api, namespace: str) -> set[Right]:
     """What the release's own roles grant."""
     named = f"{namespace}:{RELEASE}"
-    roles = [get(api, "clusterrole", named), get(api, "-n", namespace, "role", named)]
+    roles = [
+        get(api, "clusterrole", named),
+        get(api, "-n", namespace, "role", named),
+        get(api, "-n", namespace, "role", f"{RELEASE}-leader"),
+    ]
     return {
         (group, resource, verb)
         for role in roles
@@ -302,7 +335,7 @@ def used(request: Request) -> Right | None:
     if request.method == "GET":
         verb = "watch" if "watch=" in query else "get" if names else "list"
     else:
-        verb = {"PATCH": "patch", "POST": "create", "DELETE": "delete"}[request.method]
+        verb = {"PATCH": "patch", "POST": "create", "PUT": "update", "DELETE": "delete"}[request.method]
     return group, resource, verb
 
 
@@ -313,6 +346,7 @@ def test_the_charts_rights_are_enough_for_whole_lives_and_all_are_needed(
     operator = world.start(
         install_id="",
         namespaces=world.namespace if named else "",
+        leader_election="true",
         release_name=RELEASE,
         release_namespace=world.namespace,
     )
