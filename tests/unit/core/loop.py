@@ -48,6 +48,7 @@ from fractal_operator.core.plan import (
     WriteStatus,
 )
 
+_STRATEGY = "capacityProviderStrategy"
 STARTING = ("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING")
 STOPPING = ("DEACTIVATING", "STOPPING", "DEPROVISIONING", "STOPPED")
 
@@ -323,6 +324,10 @@ class World:
             last_status="PROVISIONING",
             definition_arn=action.request["taskDefinition"],
             started_by=action.request["startedBy"],
+            launch_type=action.request.get("launchType", ""),
+            capacity_provider=next(
+                (each["capacityProvider"] for each in action.request.get(_STRATEGY, ())), ""
+            ),
             spec_hash=variables["FRACTAL_SPEC_HASH"],
             created_at=self.now,
             containers=(ObservedContainer("app"),),

@@ -1,9 +1,12 @@
 """The placement ladder: the next rung after a want of capacity, the first after anything else."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from tests.unit.core.loop import World
 from tests.unit.core.world import (
     NOW,
     POLICY,
@@ -18,7 +21,7 @@ from tests.unit.core.world import (
     written,
 )
 
-from fractal_models.container import Role, Status
+from fractal_models.container import Phase, Role, Status
 from fractal_models.observed import LaunchFailure
 from fractal_operator.core.decide import decide
 from fractal_operator.core.plan import Launch, Lookup, Observation, RunTask
@@ -136,3 +139,119 @@ def test_a_ladder_that_got_shorter_ends_where_it_ends_now() -> None:
     seen = provisioning(300, rung=7)
     _, plan = settled(seen)
     assert plan.actions == ()
+
+
+# --- in the closed loop ---
+
+RUNGS: dict[str, Any] = {
+    "taskDefinition": "web",
+    "placement": [
+        {"capacityProvider": "FARGATE_SPOT", "waitSeconds": 120},
+        {"capacityProvider": "big", "waitSeconds": 60},
+        {"launchType": "EC2"},
+    ],
+    "timeouts": {"provisioningSeconds": 300},
+}
+
+
+def tried(it: World) -> list[str]:
+    """On what each task was placed, oldest first."""
+    return [task.capacity_provider or task.launch_type for task in it.tasks.values()]
+
+
+def climb(it: World, launches: int) -> None:
+    """Let time pass until so many tasks were launched, none of which leaves PROVISIONING."""
+    while it.launched < launches:
+        it.sweep()
+        it.rest()
+        it.stuck.update(it.tasks)
+        it.now += timedelta(seconds=1)
+        it.progress()
+        assert it.now < NOW + timedelta(hours=2)
+
+
+def span(before: datetime | None, after: datetime | None) -> float:
+    assert before is not None
+    assert after is not None
+    return (after - before).total_seconds()
+
+
+def test_every_rung_has_its_time_then_it_backs_off_and_starts_at_the_first() -> None:
+    it = World(RUNGS)
+    climb(it, 4)
+    assert tried(it) == ["FARGATE_SPOT", "big", "EC2", "FARGATE_SPOT"]
+    assert it.most_alive == 1
+    tasks = list(it.tasks.values())
+    for each, limit in zip(tasks, (120, 60, 300), strict=False):
+        assert limit <= span(each.created_at, each.stopped_at) <= limit + 15
+    for one, two in pairwise(tasks[:3]):
+        assert span(one.stopped_at, two.created_at) <= 2, "between rungs it does not wait"
+    assert span(tasks[2].stopped_at, tasks[3].created_at) >= 15, "after the last one it does"
+    status = Status.from_json(it.status)
+    assert [end.stop_code for end in status.last_terminations] == [
+        "ProvisioningTimeout",
+        "RungTimeout",
+        "RungTimeout",
+    ]
+    assert status.attempt is not None
+    assert (status.attempt.number, status.attempt.rung, status.attempt.failures) == (4, 0, 0)
+
+
+def test_the_status_says_which_rung_and_why_and_running_ends_the_climb() -> None:
+    it = World(RUNGS)
+    climb(it, 2)
+    it.rest()
+    placement = Status.from_json(it.status).placement
+    assert placement is not None
+    assert (placement.rung, placement.capacity_provider) == (1, "big")
+    assert placement.reason.startswith("attempt 1: ")
+
+    it.stuck.clear()
+    it.run(60, until=lambda: it.phase() is Phase.RUNNING)
+    placement = Status.from_json(it.status).placement
+    assert placement is not None
+    assert (placement.rung, placement.reason.partition(":")[0]) == (1, "attempt 1")
+
+    it.exits(1)
+    it.run(120, until=lambda: it.launched == 3 and it.phase() is Phase.RUNNING)
+    placement = Status.from_json(it.status).placement
+    assert placement is not None
+    assert (placement.rung, placement.capacity_provider, placement.reason) == (
+        0,
+        "FARGATE_SPOT",
+        "",
+    )
+
+
+def test_a_refusal_for_want_of_capacity_needs_no_time_on_the_rung() -> None:
+    it = World(RUNGS, fates=["full", "full"])
+    it.run(60, until=lambda: it.phase() is Phase.RUNNING)
+    assert tried(it) == ["EC2"]
+    placement = Status.from_json(it.status).placement
+    assert placement is not None
+    assert placement.rung == 2
+    assert "RESOURCE:MEMORY" in placement.reason
+
+
+def test_a_rung_may_take_longer_than_provisioning_does_elsewhere() -> None:
+    """waitSeconds stands for timeouts.provisioningSeconds on its rung, be it more or less."""
+    patient = {**LADDER, "placement": [{"capacityProvider": "a", "waitSeconds": 7200}]}
+    seen = replace(provisioning(7199), spec_json=patient, spec=observation(patient).spec)
+    assert settled(seen)[1].actions == ()
+    seen = replace(provisioning(7200), spec_json=patient, spec=observation(patient).spec)
+    (retiring,) = written(decide(seen, POLICY)).tasks
+    assert retiring.reason == "RungTimeout"
+
+
+def test_without_a_ladder_a_want_of_capacity_does_not_count_either() -> None:
+    it = World(
+        {"taskDefinition": "web", "backoffLimit": 0, "timeouts": {"provisioningSeconds": 60}}
+    )
+    climb(it, 4)
+    status = Status.from_json(it.status)
+    assert {end.stop_code for end in status.last_terminations} == {"ProvisioningTimeout"}
+    assert status.attempt is not None
+    assert status.attempt.failures == 0
+    it.stuck.clear()
+    it.run(60, until=lambda: it.phase() is Phase.RUNNING)
+    assert it.phase() is Phase.RUNNING
