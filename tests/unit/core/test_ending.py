@@ -237,7 +237,7 @@ def test_suspending_stops_and_stays_stopped() -> None:
     assert str(seen.status.phase) == "Suspended"
     assert [each.stop_code for each in seen.status.last_terminations] == ["Suspended"]
     shown = {each.type: str(each.status) for each in seen.status.conditions}
-    assert (shown["Ready"], shown["Reconciling"], shown["Stalled"]) == ("False", "False", "False")
+    assert shown == {"Reconciling": "False", "Stalled": "False", "Synced": "True"}
 
 
 def test_a_new_object_may_be_suspended() -> None:
