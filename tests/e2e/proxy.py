@@ -45,6 +45,8 @@ class Proxy:
         self.url = ""
         self.strangers: list[str] = []
         """What came to the trap."""
+        self.broken = ""
+        """Requests whose path contains this are answered 503, and not passed on."""
         self.trap_port = 0
         self._to: Any = client.Configuration()
         load: Any = config.load_kube_config
@@ -96,6 +98,9 @@ class Proxy:
     async def _relay(self, request: web.Request) -> web.StreamResponse:
         noted = Request(request.method, request.raw_path)
         self.requests.append(noted)
+        if self.broken and self.broken in noted.path:
+            noted.code = 503
+            return web.Response(status=503)
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
         headers |= {each["key"]: each["value"] for each in self._to.auth_settings().values()}
         url = URL(self._to.host + request.raw_path, encoded=True)
