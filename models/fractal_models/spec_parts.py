@@ -151,8 +151,9 @@ class Timeouts(SpecModel):
     lifetime_seconds: Annotated[
         StrictInt | None,
         in_place(
-            "seconds a task may run, 1 to 31536000; then it ends as Expired and is not launched "
-            "again. Empty: for ever.",
+            "seconds that the object may run, 1 to 31536000: all its tasks together, suspension "
+            "not counted, and anew after an edit that replaces the task; then it ends as Expired "
+            "and is not launched again. Empty: for ever.",
             ge=1,
             le=31536000,
         ),
