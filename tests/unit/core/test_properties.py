@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from tests.unit.core import world
-from tests.unit.core.world import CLUSTER, ELSEWHERE, NOW, POLICY, UID, arn, stored
+from tests.unit.core.world import CLUSTER, ELSEWHERE, NOW, UID, arn, stored
 
 from fractal_models.container import Status
 from fractal_models.observed import (
@@ -21,8 +21,16 @@ from fractal_models.observed import (
     ObservedTask,
     PortBinding,
 )
-from fractal_operator.core import tokens
-from fractal_operator.core.annotations import ABANDON, RECONCILE_REQUESTED
+from fractal_operator.core import annotations, tokens
+from fractal_operator.core.allow import Allow, Rule
+from fractal_operator.core.annotations import (
+    ABANDON,
+    ADOPT,
+    PAUSED,
+    READ_ONLY,
+    RECONCILE_REQUESTED,
+    RESTART_REQUESTED,
+)
 from fractal_operator.core.decide import decide
 from fractal_operator.core.launch import SEND_WINDOW
 from fractal_operator.core.merge import merge, number_of
@@ -45,11 +53,15 @@ from fractal_operator.core.plan import (
     RunTask,
     Stop,
     StopTask,
+    TagTask,
     WriteStatus,
 )
 
 NAMES = ["1", "2", "3", "9"]
 NUMBERS = st.sampled_from([1, 2, 3, 9, 999_999_999, 2**31 - 1])
+ADOPTABLE = arn("1")
+RULE = Rule(namespaces=("*",), clusters=("*",), images=("*",), adoptable=(f"{ADOPTABLE}*",))
+POLICY = replace(world.POLICY, allow=Allow((RULE,)))
 KINDS = st.sampled_from(
     [
         "Throttled",
@@ -190,6 +202,15 @@ TASKS = st.builds(
     stop_code=STOPS,
     stopped_reason=st.text(max_size=5),
     containers=st.lists(CONTAINERS, max_size=2).map(tuple),
+    tags=st.sampled_from(
+        [
+            None,
+            (),
+            tuple(tokens.owner_tags("ins", "default", "box", UID).items()),
+            tuple(tokens.owner_tags("ins", "default", "eve", "another").items()),
+            ((tokens.TAG_RETAINED, "true"),),
+        ]
+    ),
 )
 PROBLEMS = st.builds(
     Problem, KINDS, st.sampled_from(["", "AccessDenied", "text"]), PAST, st.sampled_from(["", "X"])
@@ -273,6 +294,10 @@ def observations(draw: Any) -> Observation:
                 **{
                     ABANDON: st.sampled_from([UID, "another"]),
                     RECONCILE_REQUESTED: st.sampled_from(["now", "", "x" * 300, "\0"]),
+                    RESTART_REQUESTED: st.sampled_from(["now", "", "x" * 300, "\0"]),
+                    ADOPT: st.sampled_from([arn("1"), arn("2"), arn("1", ELSEWHERE), "nonsense"]),
+                    PAUSED: st.sampled_from(["false", "false", "true"]),
+                    READ_ONLY: st.sampled_from(["false", "false", "true"]),
                 }
             )
         ),
@@ -310,6 +335,11 @@ def observations(draw: Any) -> Observation:
             )
         ),
         retained=draw(
+            st.dictionaries(
+                st.sampled_from([arn(n) for n in NAMES]), st.builds(Stop, PAST, NO_PROBLEM)
+            )
+        ),
+        adopted=draw(
             st.dictionaries(
                 st.sampled_from([arn(n) for n in NAMES]), st.builds(Stop, PAST, NO_PROBLEM)
             )
@@ -357,7 +387,21 @@ def live(seen: Observation) -> list[ObservedTask]:
     ]
 
 
+def whose(task: ObservedTask) -> tuple[str, str] | None:
+    """Installation and object that a task belongs to: launched for it, or tagged and adoptable."""
+    origin = tokens.parse_started_by(task.started_by)
+    if origin is not None and (origin.install, origin.uid) == (POLICY.install, UID):
+        return origin.install, origin.uid
+    if task.arn.startswith(ADOPTABLE):
+        return task.tag(tokens.TAG_INSTALL), task.tag(tokens.TAG_UID)
+    return None
+
+
 def check(seen: Observation, plan: Plan) -> None:
+    held = annotations.holds(seen.annotations)
+    if held == "ReadOnly" or (held and seen.deleting_since is None):
+        acts = StopTask | RunTask | TagTask | DeleteObject
+        assert not any(isinstance(each, acts) for each in plan.actions), "nothing is done"
     writes = [
         each
         for each in plan.actions
@@ -374,15 +418,20 @@ def check(seen: Observation, plan: Plan) -> None:
                 check_call(seen, each)
             case StopTask():
                 (task,) = (task for task in seen.tasks if task.arn == each.arn)
-                origin = tokens.parse_started_by(task.started_by)
-                assert origin is not None
-                assert (origin.install, origin.uid) == (POLICY.install, UID)
+                assert whose(task) == (POLICY.install, UID)
                 listed = {entry.arn: entry.role for entry in seen.status.tasks}
                 assert listed.get(task.arn) != "Current"
+            case TagTask():
+                (task,) = (task for task in seen.tasks if task.arn == each.arn)
+                mine = whose(task) == (POLICY.install, UID)
+                assert mine or task.arn == seen.annotations.get(ADOPT)
+                assert mine or task.arn.startswith(ADOPTABLE)
+                free = task.tag(tokens.TAG_RETAINED) == "true" or not task.tag(tokens.TAG_UID)
+                assert mine or free or task.tag(tokens.TAG_UID) == UID
             case RemoveFinalizer():
                 retained = seen.spec_json.get("deletionPolicy") == "Retain"
                 assert seen.deleting_since is not None
-                assert not live(seen) or retained or seen.annotations[ABANDON] == UID
+                assert not live(seen) or retained or seen.annotations.get(ABANDON) == UID
             case _:
                 pass
 
