@@ -246,7 +246,10 @@ class KubeClient:
     async def update_lease(
         self, lease: Mapping[str, Any], spec: Mapping[str, Any], within: float
     ) -> Mapping[str, Any]:
-        """Replace the spec of ``lease``. Raises ``Conflict`` for another version of it."""
+        """Replace the spec of ``lease``.
+
+        Raises ``Conflict`` for another version of it, and that or ``Gone`` when it is gone.
+        """
         meta = lease["metadata"]
         replace = self._custom.replace_namespaced_custom_object
         body = {**lease, "spec": dict(spec)}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -25,7 +26,7 @@ from kubernetes.aio.client.models import V1CustomResourceDefinition
 from fractal_dev.kube import KubeApi
 from fractal_helpers.kube import KubeClient
 from fractal_models import crd
-from fractal_models.errors import Conflict, Gone, Rejected
+from fractal_models.errors import Conflict, Gone, OutcomeUnknown, Rejected, Unavailable
 from fractal_models.kube import API_VERSION, GROUP, KIND, PLURAL, VERSION, KubeEvent, ObjectKey
 
 FINALIZER = "fractal.co/ecs-task"
@@ -331,3 +332,109 @@ def test_the_cluster_is_known_by_the_uid_of_kube_system(run: Run) -> None:
 def test_unusable_credentials_are_rejected_in_plain_words(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match="no usable Kubernetes credentials"):
         asyncio.run(KubeClient.connect(kubeconfig=tmp_path / "absent"))
+
+
+# --- leases ---
+
+SPEC = {"holderIdentity": "one", "leaseDurationSeconds": 15, "leaseTransitions": 0}
+
+
+def test_a_lease_is_made_read_and_replaced(run: Run) -> None:
+    async def scenario(world: World) -> None:
+        key = world.key("lead")
+        assert await world.kube.get_lease(key, 5) is None
+        renewed = "2026-01-01T00:00:00.123456Z"
+        made = await world.kube.create_lease(key, {**SPEC, "renewTime": renewed}, 5)
+        assert await world.kube.get_lease(key, 5) == made
+        assert made["spec"] == {**SPEC, "renewTime": renewed}
+        taken = await world.kube.update_lease(made, {**SPEC, "holderIdentity": "two"}, 5)
+        assert taken["spec"] == {**SPEC, "holderIdentity": "two"}  # the whole spec is replaced
+        freed = await world.kube.update_lease(taken, {"leaseDurationSeconds": 1}, 5)
+        assert freed["spec"] == {"leaseDurationSeconds": 1}
+        assert freed["metadata"]["uid"] == made["metadata"]["uid"]
+        asked = {(verb, code): n for (verb, what, code), n in world.requests.items()}
+        assert asked == {
+            ("get", "404"): 1,
+            ("create", "201"): 1,
+            ("get", "200"): 1,
+            ("update", "200"): 2,
+        }
+
+    run(scenario)
+
+
+def test_of_two_writers_of_a_lease_one_loses(run: Run) -> None:
+    async def scenario(world: World) -> None:
+        made = await world.kube.create_lease(world.key("lead"), SPEC, 5)
+        with pytest.raises(Conflict):
+            await world.kube.create_lease(world.key("lead"), SPEC, 5)
+        await world.kube.update_lease(made, {**SPEC, "holderIdentity": "two"}, 5)
+        with pytest.raises(Conflict):
+            await world.kube.update_lease(made, {**SPEC, "holderIdentity": "three"}, 5)
+        held = await world.kube.get_lease(world.key("lead"), 5)
+        assert held is not None
+        assert held["spec"]["holderIdentity"] == "two"
+
+    run(scenario)
+
+
+def test_a_lease_that_is_gone_or_nowhere_is_told_as_that(run: Run) -> None:
+    async def scenario(world: World) -> None:
+        made = await world.kube.create_lease(world.key("lead"), SPEC, 5)
+        await world.admin.delete_namespaced_custom_object(
+            "coordination.k8s.io", "v1", world.namespace, "leases", "lead"
+        )
+        with pytest.raises((Gone, Conflict)):  # 1.20 misses the uid before the object
+            await world.kube.update_lease(made, SPEC, 5)
+        nowhere = ObjectKey("there-is-no-such-namespace", "lead")
+        assert await world.kube.get_lease(nowhere, 5) is None
+        with pytest.raises(Gone, match="there-is-no-such-namespace"):
+            await world.kube.create_lease(nowhere, SPEC, 5)
+
+    run(scenario)
+
+
+def test_who_leads_may_be_told_by_an_event_on_the_lease(run: Run) -> None:
+    async def scenario(world: World) -> None:
+        lease = await world.kube.create_lease(world.key("lead"), SPEC, 5)
+        await world.kube.post_event(lease, KubeEvent("Normal", "LeaderElection", "me", "led-1"))
+        [posted] = (await world.core.list_namespaced_event(world.namespace)).items
+        about = posted.involved_object
+        assert (about.kind, about.api_version) == ("Lease", "coordination.k8s.io/v1")
+        assert (about.name, about.uid) == ("lead", lease["metadata"]["uid"])
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("verb", ["get", "create", "update"])
+def test_a_server_that_hangs_costs_a_lease_call_no_more_than_its_time(
+    tmp_path: Path, verb: str
+) -> None:
+    """Whoever waits longer would lead without knowing whether it does."""
+
+    async def scenario() -> None:
+        held = asyncio.Event()
+
+        async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await held.wait()
+            writer.close()
+
+        silent = await asyncio.start_server(hold, "127.0.0.1", 0)
+        port = silent.sockets[0].getsockname()[1]
+        kube = KubeClient(ApiClient(Configuration(host=f"http://127.0.0.1:{port}")))
+        key, lease = ObjectKey("a", "b"), {"metadata": {"namespace": "a", "name": "b"}}
+        calls: dict[str, tuple[Callable[..., Awaitable[object]], type[Exception]]] = {
+            "get": (partial(kube.get_lease, key), Unavailable),
+            "create": (partial(kube.create_lease, key, SPEC), OutcomeUnknown),
+            "update": (partial(kube.update_lease, lease, SPEC), OutcomeUnknown),
+        }
+        call, expected = calls[verb]
+        async with asyncio.timeout(30):  # far below the client's own 300 s
+            with pytest.raises(expected):
+                await call(within=0.2)
+        held.set()
+        await kube.close()
+        silent.close()
+        await silent.wait_closed()
+
+    asyncio.run(scenario())

@@ -165,8 +165,9 @@ class Leader:
         try:
             lease = await self._kube.get_lease(self._key, timeout)
             if lease is not None and _spec(lease).get("holderIdentity") == self._identity:
-                gone = {"holderIdentity": None, "leaseDurationSeconds": 1}
-                await self._kube.update_lease(lease, {**self._claim(lease), **gone}, timeout)
+                free = {**self._claim(lease), "leaseDurationSeconds": 1}
+                del free["holderIdentity"]
+                await self._kube.update_lease(lease, free, timeout)
         except FractalError as error:
             log.warning("lease %s was not released, it runs out by itself: %s", self._key, error)
 

@@ -140,7 +140,7 @@ class KubeWorld:
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {**meta, "resourceVersion": str(self._version)},
-            "spec": {name: value for name, value in spec.items() if value is not None},
+            "spec": dict(spec),
         }
         return self.leases[key]
 
