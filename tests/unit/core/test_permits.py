@@ -28,9 +28,10 @@ from tests.unit.core.world import (
 )
 
 from fractal_models.container import Phase, Status, parse_spec
-from fractal_models.observed import ClusterInfo, DefinitionContainer
+from fractal_models.observed import ClusterArn, ClusterInfo, DefinitionContainer
 from fractal_operator.core import permits
 from fractal_operator.core.allow import Allow, Rule, matches
+from fractal_operator.core.annotations import ADOPT
 from fractal_operator.core.decide import decide
 from fractal_operator.core.plan import (
     DefinitionView,
@@ -394,6 +395,15 @@ DEFINITIONS = st.builds(
 )
 
 
+APPS = ClusterArn(CLUSTER.replace("/main", "/apps-1"))
+STRAYS = {
+    each: world.task(arn=each, cluster_arn=where, started_by="somebody", spec_hash="")
+    for where in (CLUSTER, APPS)
+    for each in (world.arn("stray", where),)
+}
+"""Running tasks that others launched, by ARN: one may be adopted by the rules, one may not."""
+
+
 @st.composite
 def anything(draw: Any) -> Observation:
     """A view of the property tests, in any namespace, of a spec that may name what is refused."""
@@ -403,10 +413,11 @@ def anything(draw: Any) -> Observation:
         [
             cluster(),
             cluster(info=ClusterInfo(ELSEWHERE, "other", "ACTIVE")),
-            cluster(info=ClusterInfo(CLUSTER.replace("/main", "/apps-1"), "apps-1", "ACTIVE")),  # type: ignore[arg-type]
+            cluster(info=ClusterInfo(APPS, "apps-1", "ACTIVE")),
         ]
     )
     easy = draw(st.booleans())
+    wish = draw(st.sampled_from(["", *STRAYS]))
     view = draw(DEFINITIONS)
     assert view.result is not None
     reference = spec.get("taskDefinition", "")
@@ -424,18 +435,18 @@ def anything(draw: Any) -> Observation:
         spec_errors=(),
         definition=view,
         target=draw(open_target) if easy else seen.target,
-        tasks=() if easy else seen.tasks,
+        tasks=tuple(STRAYS.values()) if easy else seen.tasks,
         launch=Launch(1, certain=True) if easy else seen.launch,
         status=Status(attempt=draw(st.none() | attempts)) if easy else seen.status,
         breaker=None if easy else seen.breaker,
         bare_since=None if easy else seen.bare_since,
         deleting_since=None if easy else seen.deleting_since,
-        annotations={} if easy else seen.annotations,
+        annotations={ADOPT: wish} if easy else seen.annotations,
     )
 
 
 def within(seen: Observation, plan: Plan) -> int:
-    """How many launches and registrations a plan holds; fails if one is outside the lists.
+    """How many launches, registrations and takings a plan holds; fails if one is outside the lists.
 
     Written out again here, from what is sent alone, so that it does not share the code's mistakes.
     """
@@ -477,6 +488,7 @@ def within(seen: Observation, plan: Plan) -> int:
                 assert listed("execution_roles", body.get("executionRoleArn", ""))
                 assert all(listed("images", one["image"]) for one in body["containerDefinitions"])
             case TagTask():
+                count += 1
                 task = next((one for one in seen.tasks if one.arn == action.arn), None)
                 ours = task is not None and task.started_by.startswith(f"fc/ins/{seen.uid}/")
                 assert ours or listed("adoptable", action.arn)
@@ -500,8 +512,18 @@ def test_nothing_leads_to_a_launch_outside_the_lists(seen: Observation) -> None:
                 return
 
 
-def test_the_property_sees_launches_and_registrations() -> None:
+def test_the_property_sees_launches_registrations_and_adoptions() -> None:
     seen, plan = launched({"taskDefinition": "web"})
     assert within(seen, plan) == 1
     seen = observation(template(), definition=None, namespace="team-a")
     assert within(seen, decide(seen, STRICT)) == 1
+    arn = world.arn("stray", APPS)
+    seen = observation(
+        namespace="team-a",
+        target=cluster(info=ClusterInfo(APPS, "apps-1", "ACTIVE")),
+        tasks=(STRAYS[arn],),
+        annotations={ADOPT: arn},
+    )
+    assert within(*settled(seen, STRICT)) == 1
+    _, plan = settled(replace(seen, namespace="ops"), STRICT)
+    assert plan.actions == ()
