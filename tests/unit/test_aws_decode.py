@@ -246,3 +246,30 @@ def test_an_arn_is_needed_of_definitions_and_clusters_too() -> None:
     with pytest.raises(ValueError, match="clusterArn"):
         decode.cluster({})
     assert decode.cluster({"clusterArn": CLUSTER, "status": "ACTIVE"}).name == "main"
+
+
+@pytest.mark.parametrize(
+    ("told", "tags"),
+    [
+        ({}, None),
+        ({"tags": []}, ()),
+        ({"tags": None}, ()),
+        (
+            {
+                "tags": [
+                    {"key": "fractal.co/uid", "value": "a"},
+                    {"key": "team", "value": "blue"},
+                    {"key": "fractal.co/name", "value": "one"},
+                    {"key": 7},
+                    "odd",
+                ]
+            },
+            (("fractal.co/name", "one"), ("fractal.co/uid", "a")),
+        ),
+    ],
+)
+def test_our_tags_and_whether_tags_were_told_at_all(told: dict[str, Any], tags: Any) -> None:
+    task = decode.task({"taskArn": "arn", **told}, SEEN)
+    assert task.tags == tags
+    assert task.tag("fractal.co/uid") == ("a" if tags else "")
+    assert task.tag("team") == ""
