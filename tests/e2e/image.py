@@ -108,41 +108,60 @@ class Image:
         return dict(each.split("=", 1) for each in self.config["Env"])
 
 
-def base() -> Image:
-    """The base image; made if this machine has none yet, which takes a minute."""
+@contextmanager
+def alone() -> Iterator[None]:
+    """No other worker, of this run or another, builds or removes an image meanwhile."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        if BASE not in buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
-            with container("scratch") as (name, tree):
-                command = [
-                    "debootstrap",
-                    "--variant=minbase",
-                    f"--include={PACKAGES}",
-                    SUITE,
-                    str(tree),
-                ]
-                subprocess.run(command, check=True, timeout=10 * MINUTES, capture_output=True)
-                for package in tree.glob("var/cache/apt/archives/*.deb"):
-                    package.unlink()
-                buildah("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", name)
-                buildah("commit", "--quiet", name, BASE)
+        yield
+
+
+def there(name: str) -> bool:
+    return name in buildah("images", "--format", "{{.Name}}:{{.Tag}}").split()
+
+
+def base() -> Image:
+    """The base image; made if this machine has none yet, which takes a minute."""
+    with alone():
+        if not there(BASE):
+            make_base()
     return Image(BASE)
+
+
+def make_base() -> None:
+    with container("scratch") as (name, tree):
+        command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(tree)]
+        subprocess.run(command, check=True, timeout=10 * MINUTES, capture_output=True)
+        for package in tree.glob("var/cache/apt/archives/*.deb"):
+            package.unlink()
+        buildah("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", name)
+        buildah("commit", "--quiet", name, BASE)
 
 
 @contextmanager
 def built(**arguments: str) -> Iterator[Image]:
-    """The image of this checkout, with these build arguments; removed at the end."""
-    name = f"localhost/fractal-operator:{uuid4().hex}"
+    """The image of this checkout, with these build arguments: one for all workers of a run.
+
+    Its last user removes it; each holds it by a container.
+    """
+    name = f"localhost/fractal-operator:{os.environ.get('PYTEST_XDIST_TESTRUNUID') or uuid4().hex}"
     given = [f"--build-arg={key}={value}" for key, value in arguments.items()]
-    where = ["--isolation=chroot", "--network=host"]
+    given.append(f"--build-arg=BASE={base().name}")
     if Path(AUTHORITIES).exists():  # whom this machine trusts, its builds trust, too
-        where.append(f"--volume={AUTHORITIES}:{AUTHORITIES}:ro")
-    buildah("build", *where, *given, f"--build-arg=BASE={base().name}", "--tag", name, str(ROOT))
+        given.append(f"--volume={AUTHORITIES}:{AUTHORITIES}:ro")
+    with alone():
+        if not there(name):
+            where = ["--isolation=chroot", "--network=host"]
+            buildah("build", *where, *given, "--tag", name, str(ROOT))
+        hold = buildah("from", name)
     try:
         yield Image(name)
     finally:
-        buildah("rmi", name)
+        with alone():
+            buildah("rm", hold)
+            if name not in buildah("containers", "--format", "{{.ImageName}}").split():
+                buildah("rmi", name)
 
 
 class Pod(Operator):
