@@ -51,12 +51,12 @@ def test_helm_waits_until_a_container_is_as_wanted(
     assert world.condition("ada", "Ready")["status"] == "True"
 
     config.upgrade(chart, RELEASE, values(dpi=120), wait="watcher", timeout=60)
-    assert world.status("ada")["attempt"]["number"] == 2
+    assert world.status("ada")["attempt"]["number"] == 2, world.get("ada")
     assert world.condition("ada", "Ready")["status"] == "True"
 
     suspended = values(operatingMode="Suspended")
     config.upgrade(chart, RELEASE, suspended, wait="watcher", timeout=60)
-    assert world.status("ada")["phase"] == "Suspended"
+    assert world.status("ada")["phase"] == "Suspended", world.get("ada")
     assert world.tasks(live=True) == []
 
 
