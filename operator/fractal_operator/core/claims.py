@@ -43,7 +43,9 @@ def repaired(
     if attempt is not None and attempt.number > number:
         return attempt
     if attempt is None or attempt.number < number:
-        issued = min(task.created_at or seen.now, seen.now)
+        # An adopted task has run before: for this object it begins now.
+        born = task.created_at if _launched_for(task, seen.uid) else None
+        issued = min(born or seen.now, seen.now)
         name = _container_name(seen, task)
         attempt = Attempt(
             number=number,
@@ -77,8 +79,25 @@ def adopted(task: ObservedTask, seen: Observation, policy: Policy) -> int | None
 
 def launched_hash(task: ObservedTask, uid: str) -> str:
     """The hash of the spec that the object ``uid`` launched the task from, "" if it did not."""
+    return task.spec_hash if _launched_for(task, uid) else ""
+
+
+def _launched_for(task: ObservedTask, uid: str) -> bool:
     origin = tokens.parse_started_by(task.started_by)
-    return task.spec_hash if origin is not None and origin.uid == uid else ""
+    return origin is not None and origin.uid == uid
+
+
+def runs_from(attempt: Attempt | None, number: int, started: datetime | None) -> datetime | None:
+    """From when on the task of attempt ``number`` has run for its object.
+
+    From its start, but for one that was adopted later: the intent of a launch comes before the
+    start, as far as two clocks agree.
+    """
+    known = attempt is not None and attempt.number == number
+    issued = attempt.first_issued_at if attempt is not None and known else None
+    if started is None or issued is None:
+        return started
+    return issued if issued - started > CLOCK_SKEW else started
 
 
 def _present_hash(seen: Observation) -> str:

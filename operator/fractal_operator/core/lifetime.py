@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from fractal_models.container import Spec, Task
 from fractal_models.observed import STATE_RANK
+from fractal_operator.core import claims
 from fractal_operator.core.merge import State
 
 LONGEST_WARNING = timedelta(minutes=5)
@@ -22,7 +23,7 @@ def ends_at(state: State, spec: Spec, current: Task) -> datetime | None:
     """
     left, began = _left(state, spec), current.since
     if running(current):
-        began = current.started_at or began
+        began = claims.runs_from(state.attempt, current.attempt, current.started_at) or began
     if left is None or began is None:
         return None
     # Whole seconds, as the status keeps them: ECS's own are finer, and not always at hand.

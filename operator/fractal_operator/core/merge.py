@@ -164,26 +164,27 @@ def _take(state: State, entry: Task, ours: Mapping[TaskArn, tuple[int, ObservedT
             reason="ECS no longer knows the task and its end was not seen",
             finished_at=state.now,
         )
-        return _with_end(state, ended, ran=_ran(entry.started_at, state.now))
+        return _with_end(state, ended, ran=_ran(state, entry, entry.started_at, state.now))
     return replace(state, entries=(*state.entries, entry))
 
 
-def _ran(started: datetime | None, stopped: datetime | None) -> timedelta:
-    return stopped - started if started and stopped else timedelta(0)
+def _ran(state: State, entry: Task, started: datetime | None, stopped: datetime) -> timedelta:
+    began = claims.runs_from(state.attempt, entry.attempt, started)
+    return stopped - began if began is not None else timedelta(0)
 
 
 def _stopped(state: State, entry: Task, task: ObservedTask) -> State:
     retiring = entry.role is Role.RETIRING and entry.reason
+    stopped = task.stopped_at or task.observed_at
     record = Termination(
         attempt=entry.attempt,
         stop_code=entry.reason if retiring else failures.stop_code(task),
         reason=failures.stopped_text(task),
         exit_code=exit_code(task, state.attempt.container_name if state.attempt else ""),
-        finished_at=task.stopped_at or task.observed_at,
+        finished_at=stopped,
     )
-    return _with_end(
-        state, record, ran=_ran(task.started_at or entry.started_at, record.finished_at)
-    )
+    ran = _ran(state, entry, task.started_at or entry.started_at, stopped)
+    return _with_end(state, record, ran=ran)
 
 
 def exit_code(task: ObservedTask, main_container: str) -> int | None:

@@ -334,7 +334,7 @@ def test_the_exit_code_is_the_main_containers(containers: Any, code: int | None)
     ],
 )
 def test_what_counts_as_a_failure(end: dict[str, Any], before: int, after: int) -> None:
-    status = Status(attempt=attempt(failures=before), tasks=(entry(),))
+    status = Status(attempt=attempt(failures=before, first_issued_at=ago(700)), tasks=(entry(),))
     state = merge(observation(status=status, tasks=(stopped(1, **end),)), POLICY)
     assert state.attempt is not None
     assert state.attempt.failures == after

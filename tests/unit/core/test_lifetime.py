@@ -9,7 +9,9 @@ from tests.unit.core import world
 from tests.unit.core.loop import World
 
 from fractal_models.container import Phase, Role, Status
-from fractal_operator.core.annotations import RESTART_REQUESTED
+from fractal_operator.core import tokens
+from fractal_operator.core.allow import Allow, Rule
+from fractal_operator.core.annotations import ADOPT, PAUSED, RESTART_REQUESTED
 from fractal_operator.core.decide import decide
 from fractal_operator.core.events import Transition, retold, transitions
 from fractal_operator.core.plan import DeleteObject, Plan
@@ -407,6 +409,44 @@ def test_a_stopped_task_that_ecs_tells_little_of_has_run_since_the_status_saw_it
     attempt = status(it).attempt
     assert attempt is not None
     assert (attempt.used_seconds, attempt.failures) == (700, 1)
+
+
+def test_what_an_adopted_task_ran_before_is_not_counted() -> None:
+    """A task that is older than the object's whole lifetime is not ended for being adopted."""
+    owner = tokens.owner_tags("ins", "default", "box", world.UID)
+    rule = Rule(namespaces=("*",), adoptable=("*",))
+    long_ago = world.ago(100 * HOUR)
+    it = World(
+        {**world.SPEC, "timeouts": {"lifetimeSeconds": HOUR}},
+        policy=replace(world.POLICY, allow=Allow((rule,))),
+        annotations={ADOPT: world.arn("theirs")},
+    )
+    it.tasks[world.arn("theirs")] = world.task(
+        arn=world.arn("theirs"),
+        started_by="deploy-tool",
+        spec_hash="",
+        created_at=long_ago,
+        started_at=long_ago,
+        tags=tuple(sorted(owner.items())),
+    )
+    it.run(60)
+    begun = status(it).will_stop_at
+    assert it.phase() is Phase.RUNNING
+    assert begun is not None
+    assert timedelta(0) <= begun - timedelta(seconds=HOUR) - world.NOW <= timedelta(seconds=60)
+    it.exits(1)
+    it.run(120, until=lambda: it.launched == 2 and it.phase() is Phase.RUNNING)
+    assert 30 <= used(it) <= 90
+
+
+def test_a_paused_object_outlives_its_time_until_it_is_not_paused() -> None:
+    it = up()
+    it.annotations = {PAUSED: "true"}
+    it.run(2 * HOUR, every=60)
+    assert (it.phase(), it.launched, len(it.alive)) == (Phase.RUNNING, 1, 1)
+    it.annotations = {}
+    it.run(120)
+    assert (it.phase(), it.launched, it.alive) == (Phase.SUCCEEDED, 1, [])
 
 
 def test_times_that_cannot_be_count_for_nothing() -> None:
