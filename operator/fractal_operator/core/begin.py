@@ -108,4 +108,5 @@ def _intent(state: State, spec: Spec, want: Wanted, cluster_arn: str, *, changed
         return Verdict(state, phases.refused("NotAllowed", refused), again_at=again_at)
     attempt = attempt.model_copy(update={"request_hash": tokens.request_hash(rendered)})
     armed = replace(state, attempt=attempt, highest=attempt.number)
-    return Verdict(armed, phases.launching(attempt.number), arms=attempt.number)
+    situation = phases.launching(attempt.number, rest.before(armed))
+    return Verdict(armed, situation, arms=attempt.number)

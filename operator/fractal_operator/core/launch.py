@@ -25,6 +25,7 @@ from fractal_operator.core import (
     gates,
     permits,
     phases,
+    rest,
     tokens,
 )
 from fractal_operator.core.failures import Nature
@@ -109,7 +110,7 @@ def _send(state: State, spec: Spec, attempt: Attempt, known: Launch | None) -> V
     if refused:
         return _barred(state, attempt, refused)
     region = tokens.region_of(attempt.cluster_arn)
-    situation = _calling(attempt, known)
+    situation = _calling(state, attempt, known)
     answer = definitions.definition(state, spec, region, attempt.definition_arn)
     if not isinstance(answer, DefinitionView):
         return Verdict(state, situation, reads=(answer,))
@@ -165,9 +166,9 @@ def next_call_at(state: State, attempt: Attempt, known: Launch | None) -> dateti
     return known.at + backoff.delay(known.calls, state.seen.uid, attempt.number, first=1, cap=30)
 
 
-def _calling(attempt: Attempt, known: Launch | None) -> Situation:
+def _calling(state: State, attempt: Attempt, known: Launch | None) -> Situation:
     if known is None or known.problem is None:
-        return phases.launching(attempt.number)
+        return phases.launching(attempt.number, rest.before(state))
     return _passing(known.problem.kind)
 
 

@@ -65,13 +65,13 @@ def retrying(reason: str, message: str) -> Situation:
     return Situation(Phase.PENDING, reason, message, reconciling="Retrying")
 
 
-def launching(attempt: int) -> Situation:
-    message = f"Asking ECS for a task (attempt {attempt})."
+def launching(attempt: int, before: str = "") -> Situation:
+    message = f"Asking ECS for a task (attempt {attempt}). {before}".rstrip()
     return Situation(Phase.PENDING, "Launching", message, reconciling="Progressing")
 
 
-def starting(attempt: int) -> Situation:
-    message = f"The ECS task of attempt {attempt} is starting."
+def starting(attempt: int, before: str = "") -> Situation:
+    message = f"The ECS task of attempt {attempt} is starting. {before}".rstrip()
     return Situation(Phase.PROVISIONING, "Provisioning", message, reconciling="Progressing")
 
 

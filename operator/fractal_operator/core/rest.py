@@ -123,3 +123,14 @@ def resting(state: State) -> Situation:
         said = end.reason if end.stop_code in UNLAUNCHED else ""
         return phases.retrying(words.reason, words.message(said))
     return phases.retrying(words.reason, f"{_told(words, end)} Attempt {end.attempt} is over.")
+
+
+def before(state: State) -> str:
+    """How the attempt before this one ended, unless that was meant; "" if there was none.
+
+    Seen late, an end is followed by the next attempt at once: this is where it is still told.
+    """
+    end, attempt = state.last_end, state.attempt
+    if end is None or attempt is None or end.stop_code in failures.OUR_STOPS:
+        return ""
+    return f"Attempt {end.attempt} ended: {_told(failures.ended(end, attempt.failures), end)}"

@@ -18,6 +18,7 @@ from fractal_operator.core import (
     permits,
     phases,
     request,
+    rest,
     tokens,
 )
 from fractal_operator.core.merge import State
@@ -94,7 +95,7 @@ def shown(state: State, spec: Spec, current: Task) -> Verdict:
     if rank > STATE_RANK["RUNNING"] or (task is not None and task.stopping):
         return Verdict(state, _stopping(task))
     if rank < STATE_RANK["RUNNING"]:
-        return Verdict(state, phases.starting(current.attempt))
+        return Verdict(state, phases.starting(current.attempt, rest.before(state)))
     return _running(state, spec, current)
 
 

@@ -132,6 +132,23 @@ def test_a_launch_without_a_task(text: str) -> None:
     check(found, failures.unplaced([LaunchFailure(text)])[1], text)
 
 
+@pytest.mark.parametrize("code", ["EssentialContainerExited", "SpotInterruption"])
+def test_an_end_that_is_seen_late_is_told_while_the_next_task_is_on_its_way(code: str) -> None:
+    world, process = launched(SPEC)
+    until(process, running)
+    (arn,) = world.ecs.live()
+    world.ecs.end(arn, 139, code)
+    world.clock.advance(3600)  # the pause before the next attempt is over
+    seen(process)
+    found = told(world, process)
+    assert (found.ready.reason, found.end.attempt) == ("Provisioning", 1)
+    words = failures.ended(found.end)
+    assert f"Attempt 1 ended: {words.meaning}" in found.ready.message
+    assert words.hint in found.ready.message
+    until(process, running)
+    assert "ended" not in told(world, process).ready.message
+
+
 LONG = "CannotPullContainerError: " + "x" * 4000
 
 
