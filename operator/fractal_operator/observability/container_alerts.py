@@ -5,6 +5,8 @@ from fractal_operator.observability.alert import Alert, share
 OBJECTIVE = 0.99
 START_SECONDS = 180
 """The objective of starts: 99 % are Ready within 180 s of their first launch call."""
+FEW_STARTS = 10
+"""So few in the time looked at tell nothing."""
 
 _CAPACITY = '{stop_code=~"CapacityUnavailable|ProvisioningTimeout|RungTimeout"}'
 _SPOT = 'fractal_container_terminations_total{stop_code="SpotInterruption"}'
@@ -15,7 +17,8 @@ def _burn(times: float, window: str) -> str:
     name = "fractal_container_start_duration_seconds"
     return (
         f'1 - sum by (job) (rate({name}_bucket{{le="{START_SECONDS}.0"}}[{window}]))\n'
-        f"  / sum by (job) (rate({name}_count[{window}])) > {times * (1 - OBJECTIVE):g}"
+        f"  / sum by (job) (rate({name}_count[{window}])) > {times * (1 - OBJECTIVE):g}\n"
+        f"and sum by (job) (increase({name}_count[{window}])) > {FEW_STARTS}"
     )
 
 
