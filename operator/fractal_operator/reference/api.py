@@ -10,7 +10,8 @@ from fractal_operator.reference.markdown import code, page, table
 _INTRO = """
 `fractal.co/v1alpha1`, kind `FractalContainer`, namespaced; short names `fc` and `fcs`, category
 `fractal`. `kubectl explain fractalcontainer.spec` shows the same fields. What the status's
-conditions and Events say stands in [conditions.md](conditions.md).
+conditions and Events say stands in [conditions.md](conditions.md), and when a container is started
+again in [lifecycle.md](lifecycle.md).
 
 **Change** says what an edit of a spec field does: **R** replaces the task; **N** counts when the
 next task is launched, for whatever reason; **I** takes effect in place.
