@@ -310,12 +310,15 @@ class World:
         until(lambda: not any(self.get(name) for name in names), f"{names} are gone")
 
     def writes(self, *, since: int = 0, events: bool = False) -> list[Request]:
-        """What operators of this namespace wrote, from request number ``since`` on."""
+        """What operators of this namespace wrote but for Leases, from request ``since`` on."""
         path = f"/namespaces/{self.namespace}/"
         return [
             each
             for each in self.proxy.requests[since:]
-            if each.written and path in each.path and ("/events" in each.path) is events
+            if each.written
+            and path in each.path
+            and ("/events" in each.path) is events
+            and f"{path}leases" not in each.path
         ]
 
     def mark(self) -> int:
