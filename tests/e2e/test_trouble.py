@@ -150,11 +150,26 @@ def test_a_task_that_never_comes_up_is_stopped_and_launched_again(world: World) 
     waiting = until(
         lambda: (world.status("sleepy").get("lastTerminations") or [None])[0], "a termination"
     )
-    assert (waiting["attempt"], waiting["stopCode"]) == (1, "StartTimeout")
+    assert (waiting["attempt"], waiting["stopCode"]) == (1, "ProvisioningTimeout")
     world.until_condition("sleepy", "Ready", "True")
     first, second = world.tasks()
     assert (first["live"], second["live"]) == (False, True)
-    assert "did not start within" in first["stoppedReason"]
+    assert "found no capacity within" in first["stoppedReason"]
+
+
+def test_a_spot_interruption_is_named_everywhere(world: World) -> None:
+    world.start()
+    world.apply("spotty")
+    world.wait_ready("spotty")
+    world.ecs.stop_task(started_by=f"fc/{world.name}/", how="spot")
+    (end,) = until(lambda: world.status("spotty").get("lastTerminations"), "a termination")
+    assert end["stopCode"] == "SpotInterruption"
+    of_it = "--field-selector=involvedObject.name=spotty,reason=SpotInterruption"
+    hint = "put a rung that is not Spot into spec.placement"
+    until(lambda: hint in world.kubectl("get", "events", of_it, "-o", "yaml"), "an Event with hint")
+    uid = world.uid("spotty")
+    until(lambda: "SpotInterruption" in world.history(uid), "a row of history")
+    world.until_condition("spotty", "Ready", "True")
 
 
 def test_a_task_that_stops_is_launched_again_after_a_pause(world: World) -> None:

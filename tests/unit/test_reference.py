@@ -7,15 +7,19 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.unit.core.world import POLICY, ago, attempt, observation, settled
 
+from fractal_models.container import Status, Termination
 from fractal_models.crd import crd
 from fractal_operator import core, shell
-from fractal_operator.core import annotations, events, holding, plan, tokens
+from fractal_operator.core import annotations, events, failures, holding, plan, tokens
 from fractal_operator.core import words as failure_words
+from fractal_operator.core.merge import merge
+from fractal_operator.core.words.stop_codes import STOP_CODES
 from fractal_operator.reference import words
 from fractal_operator.reference.api import TAGS, api_page
 from fractal_operator.reference.conditions import conditions_page, example, situations
-from fractal_operator.reference.failures import failures_page
+from fractal_operator.reference.failures import counted, failures_page, followed
 from fractal_operator.reference.fields import Field, sections
 
 ROOT = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
@@ -203,3 +207,25 @@ def test_each_word_of_a_failure_stands_on_the_page_of_failures_and_only_there() 
     assert explained & set(words.REASONS) <= {"Suspended", "Expired", "Deleted"}
     for word in explained:
         assert f"`{word}` |" in failures_page()
+
+
+@pytest.mark.parametrize("code", sorted(STOP_CODES))
+def test_the_page_of_failures_says_what_is_done_after_an_end(code: str) -> None:
+    def launches(policy: str) -> bool:
+        spec = {"taskDefinition": "web", "restartPolicy": policy}
+        end = Termination(attempt=1, stop_code=code, exit_code=1, finished_at=ago(3600))
+        status = Status(attempt=attempt(), last_terminations=(end,))
+        return settled(observation(spec, status=status))[0].status.attempt != status.attempt
+
+    match followed(code):
+        case "always":
+            assert launches("Never")
+        case "`restartPolicy`":
+            assert (launches("Never"), launches("Always")) == (False, True)
+        case other:
+            assert other in ("never", "when resumed")
+            assert code in failures.OUR_STOPS
+    merged = merge(observation(status=Status(attempt=attempt())), POLICY)
+    after = merged.ended(1, code, "").attempt
+    assert after is not None
+    assert counted(code) == ("yes" if after.failures else "no")
