@@ -145,20 +145,28 @@ def test_a_forged_status_launches_nothing_that_is_not_listed(world: World) -> No
     assert world.tasks() == []
 
 
-def test_a_narrower_list_leaves_the_task_that_runs_and_bars_the_next(world: World) -> None:
+def test_a_narrower_list_leaves_the_task_that_runs_and_a_wider_one_lets_the_next_begin(
+    world: World,
+) -> None:
     first = world.start()
     assert "FRACTAL_ALLOW is not set" in first.log()
     world.create("ada", image("old.example.com/app:1"))
     world.wait_ready("ada")
     [task] = world.tasks()
     assert first.stop() == 0
-    world.start(allow=json.dumps(RULES))
+    second = world.start(allow=json.dumps(RULES))
     world.sweeps(2)
     assert world.tasks(live=True) == [task]
     assert world.condition("ada", "Ready")["status"] == "True"
     world.ecs.stop_task(task["taskArn"])
     assert "spec.template.image: old.example.com/app:1" in refused(world, "ada")
     assert len(world.tasks()) == 1
+
+    assert second.stop() == 0
+    wider = [{"namespaces": [world.namespace], "images": ["old.example.com/*"]}]
+    world.start(allow=json.dumps(wider))
+    world.wait_ready("ada")
+    assert len(world.tasks(live=True)) == 1
 
 
 # --- the API server ---
