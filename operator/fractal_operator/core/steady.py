@@ -101,9 +101,10 @@ def shown(state: State, spec: Spec, current: Task) -> Verdict:
 
 def _stopping(task: ObservedTask | None) -> Situation:
     """ECS is stopping the task. Of Spot capacity it says so two minutes before the end."""
-    if task is None or task.stop_code not in failures.INFRASTRUCTURE_STOPS:
+    code = failures.stop_code(task) if task is not None else ""
+    if task is None or code not in failures.INFRASTRUCTURE_STOPS:
         return phases.stopping("Stopping", "The ECS task is stopping.")
-    words = failures.termination(task.stop_code, task.stopped_reason)
+    words = failures.termination(code, task.stopped_reason)
     return phases.stopping(words.reason, words.message(task.stopped_reason))
 
 

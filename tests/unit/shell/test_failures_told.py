@@ -149,6 +149,19 @@ def test_an_end_that_is_seen_late_is_told_while_the_next_task_is_on_its_way(code
     assert "ended" not in told(world, process).ready.message
 
 
+@pytest.mark.parametrize("code", ["SpotInterruption", "TerminationNotice", ""])
+def test_the_notice_of_a_spot_interruption_is_named_as_such(code: str) -> None:
+    world, process = launched(SPEC)
+    until(process, running)
+    (arn,) = world.ecs.live()
+    said = "Your Spot Task was interrupted."
+    world.ecs.change(arn, desired_status="STOPPED", stop_code=code, stopped_reason=said)
+    seen(process)
+    ready = next(each for each in world.status().conditions if each.type == "Ready")
+    assert (ready.status, ready.reason) == ("False", "SpotInterruption")
+    assert "AWS took back the Spot capacity" in ready.message
+
+
 LONG = "CannotPullContainerError: " + "x" * 4000
 
 
