@@ -2,8 +2,8 @@
 
 Theory. What counts is the time that the object has run: of each task from startedAt to stoppedAt,
 added up (merge.py) over the tasks that follow one another after a crash, an interruption or a
-suspension, and kept in status.attempt.usedSeconds. While nothing runs, the clock stands. A task
-that takes another's place on purpose, after an edit or a requested restart, starts it anew.
+suspension, and kept in status.attempt.usedSeconds. While nothing runs, the clock stands. An
+attempt that begins anew, after an edit or a requested restart, begins with a new one (begin.py).
 """
 
 from datetime import datetime, timedelta

@@ -26,9 +26,6 @@ MOST_FAILURES = 1001
 """One more than spec.backoffLimit can be; counting further means nothing."""
 
 KEPT_TERMINATIONS = 5
-NEW_CLOCK = frozenset({"Replaced", "Restarted"})
-"""Ends of a task that makes way for another on purpose: lifetimeSeconds counts anew."""
-
 MOST_SECONDS = 2**31 - 1
 
 
@@ -216,8 +213,6 @@ def _with_end(state: State, record: Termination, ran: timedelta) -> State:
 
 def _used(state: State, attempt: Attempt, record: Termination, ran: timedelta) -> int:
     """The seconds of lifetimeSeconds that are used when a task has ended."""
-    if record.stop_code in NEW_CLOCK:
-        return 0
     used = attempt.used_seconds + max(int(ran.total_seconds()), 0)
     spec = state.seen.spec
     if record.stop_code == "Expired" and spec is not None:

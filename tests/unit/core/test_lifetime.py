@@ -199,6 +199,18 @@ def test_when_it_will_stop_is_told_from_the_first_sight_of_the_task() -> None:
     assert status(it).will_stop_at == started(it) + timedelta(seconds=HOUR)
 
 
+def test_the_clock_goes_by_the_tasks_start_not_by_when_it_was_seen() -> None:
+    """Nobody looked for the first ten minutes."""
+    spec = {**world.SPEC, "timeouts": {"lifetimeSeconds": HOUR}}
+    begun = world.ago(610)
+    known = Status(attempt=world.attempt(first_issued_at=begun), tasks=(world.entry(1, "PENDING"),))
+    shown = world.task(started_at=begun)
+    seen, _ = world.settled(world.observation(spec, status=known, tasks=(shown,)))
+    (entry,) = seen.status.tasks
+    assert entry.since == world.NOW
+    assert seen.status.will_stop_at == begun + timedelta(seconds=HOUR)
+
+
 def test_a_relaunch_goes_on_with_what_is_left() -> None:
     it = up()
     first = started(it)
