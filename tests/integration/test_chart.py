@@ -581,6 +581,14 @@ def test_the_admission_policy_looks_at_specs_only_never_at_status_or_deletion() 
     assert matched["operations"] == ["CREATE", "UPDATE"]
 
 
+def test_a_list_that_the_api_server_could_not_read_is_refused_before_it_bars_everything() -> None:
+    images = [f"registry.example.com/team/{number:04d}/*" for number in range(3000)]
+    values = {**ALWAYS, "allow": [{"namespaces": ["a"], "images": images}]}
+    with pytest.raises(helm.HelmRenderError, match="allow is too long for the API server"):
+        render(values)
+    assert render(values | {"admissionPolicy": {"enabled": False}})
+
+
 def test_without_rules_the_api_server_refuses_adoption_only() -> None:
     def checked(values: Values) -> list[str]:
         spec = one(render({**ALWAYS, **values}), "ValidatingAdmissionPolicy")["spec"]
