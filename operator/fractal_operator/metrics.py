@@ -11,33 +11,12 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from fractal_operator.core import failures
 from fractal_operator.core.ending import WHY
+from fractal_operator.core.words.stop_codes import STOP_CODES
 from fractal_operator.outside_metrics import OutsideMetrics
 from fractal_operator.shell.workqueue import WorkQueue
 
 CONTROLLER = "fractalcontainer"
 RECONCILE_RESULTS = ("success", "error", "requeue", "requeue_after")
-STOP_CODES = (
-    "TaskFailedToStart",
-    "EssentialContainerExited",
-    "UserInitiated",
-    "ServiceSchedulerInitiated",
-    "SpotInterruption",
-    "TerminationNotice",
-    "InfrastructureHealth",
-)
-"""ECS's enumeration of a task's stopCode (API reference, Task)."""
-
-OUR_STOP_CODES = (
-    "CapacityUnavailable",
-    "LaunchFailed",
-    "LaunchRejected",
-    "Lost",
-    "StopReasonUnknown",
-    "Unresolved",
-    *WHY,
-)
-"""What the core calls the end of an attempt that ECS has no code for."""
-
 LAUNCH_RESULTS = ("launched", "adopted", "failed", "throttled", "rejected", "unknown")
 
 _STOPS = {text: code for code, text in WHY.items()}
@@ -167,7 +146,7 @@ class Metrics(OutsideMetrics):
             "stop_code",
             "reason",
         )
-        for code in (*STOP_CODES, *OUR_STOP_CODES):
+        for code in STOP_CODES:
             self.terminations.labels(code, failures.termination(code, "").reason)
         self.build_info = self._gauge(
             "fractal_build_info", "1; the label holds the release.", "version"
@@ -182,8 +161,8 @@ class Metrics(OutsideMetrics):
             self.reconcile_errors.inc()
 
     def terminated(self, stop_code: str, text: str = "") -> None:
-        """Count an attempt's end; codes in neither STOP_CODES nor OUR_STOP_CODES count as Other."""
-        code = stop_code if stop_code in {*STOP_CODES, *OUR_STOP_CODES} else "Other"
+        """Count an attempt's end; codes that have no words count as Other."""
+        code = stop_code if stop_code in STOP_CODES else "Other"
         self.terminations.labels(code, failures.termination(code, text).reason).inc()
 
     def stopped(self, text: str) -> None:

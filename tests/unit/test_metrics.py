@@ -6,7 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from fractal_helpers.aws.limits import OPERATIONS
-from fractal_operator.metrics import CONTROLLER, OUR_STOP_CODES, STOP_CODES, Metrics
+from fractal_operator.core.words.stop_codes import STOP_CODES
+from fractal_operator.metrics import CONTROLLER, Metrics
 from fractal_operator.shell.workqueue import WorkQueue
 
 SERVICES = {
@@ -106,7 +107,7 @@ def test_what_may_be_counted_once_is_counted_from_zero_on(
 
 
 def test_stop_codes_and_reasons_stay_bounded(registry: CollectorRegistry, metrics: Metrics) -> None:
-    for code in (*STOP_CODES, *OUR_STOP_CODES, "", "Invented", "AlsoInvented"):
+    for code in (*STOP_CODES, "", "Invented", "AlsoInvented"):
         metrics.terminated(code, "ada@example.org said no")
     metrics.terminated("TaskFailedToStart", "CannotPullContainerError: no such image")
     name = "fractal_container_terminations_total"
@@ -114,7 +115,7 @@ def test_stop_codes_and_reasons_stay_bounded(registry: CollectorRegistry, metric
     counted = {
         (x.labels["stop_code"], x.labels["reason"]): x.value for x in family.samples if x.value
     }
-    assert {code for code, _ in counted} == {*STOP_CODES, *OUR_STOP_CODES, "Other"}
+    assert {code for code, _ in counted} == {*STOP_CODES, "Other"}
     assert counted["Other", "Other"] == 3
     assert counted["SpotInterruption", "SpotInterruption"] == 1
     assert counted["TaskFailedToStart", "ImagePullFailed"] == 1
