@@ -6,8 +6,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 import yaml
+from botocore import xform_name
 from prometheus_client import CollectorRegistry
 
 from fractal_operator.metrics import Metrics
@@ -131,3 +133,16 @@ def test_an_alert_is_named_and_told_in_sentences(alert: Any) -> None:
     assert alert.summary.endswith(".")
     assert alert.description.endswith((".", "policy."))
     assert re.fullmatch(r"(\d+m)?", alert.lasting)
+
+
+def test_the_runbooks_ask_aws_for_what_it_has() -> None:
+    text = "".join(page.read_text() for page in RUNBOOKS.glob("*.md"))
+    asked = re.findall(r"^\$ aws (\S+) (\S+)(.*)$", text, re.MULTILINE)
+    assert len(asked) >= 5
+    for service, command, rest in asked:
+        model = botocore.session.get_session().get_service_model(service)
+        [operation] = [each for each in model.operation_names if xform_name(each, "-") == command]
+        shape = model.operation_model(operation).input_shape
+        members = shape.members if shape else {}
+        given = set(re.findall(r"--([a-z-]+)", rest))
+        assert given <= {xform_name(member, "-") for member in members}, command
