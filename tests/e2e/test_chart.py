@@ -335,7 +335,8 @@ def used(request: Request) -> Right | None:
     if request.method == "GET":
         verb = "watch" if "watch=" in query else "get" if names else "list"
     else:
-        verb = {"PATCH": "patch", "POST": "create", "PUT": "update", "DELETE": "delete"}[request.method]
+        verbs = {"PATCH": "patch", "POST": "create", "PUT": "update", "DELETE": "delete"}
+        verb = verbs[request.method]
     return group, resource, verb
 
 
