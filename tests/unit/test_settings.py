@@ -204,6 +204,27 @@ def test_two_settings_that_do_not_fit_together_are_both_named() -> None:
     assert line == "FRACTAL_FAST_SWEEP_SECONDS must not be above FRACTAL_SWEEP_SECONDS"
 
 
+@pytest.mark.parametrize(
+    ("terms", "wrong"),
+    [
+        ({"LEASE_SECONDS": "20", "LEASE_RENEW_SECONDS": "18"}, ""),
+        ({"LEASE_SECONDS": "20", "LEASE_RENEW_SECONDS": "18.1"}, "FRACTAL_LEASE_RENEW_SECONDS"),
+        ({"LEASE_SECONDS": "10"}, "FRACTAL_LEASE_RENEW_SECONDS"),
+        ({"LEASE_RETRY_SECONDS": "5"}, ""),
+        ({"LEASE_RETRY_SECONDS": "5.1"}, "FRACTAL_LEASE_RETRY_SECONDS"),
+    ],
+)
+def test_a_leader_stops_before_its_rival_begins_and_may_fail_once(
+    terms: dict[str, str], wrong: str
+) -> None:
+    given = {f"FRACTAL_{name}": value for name, value in terms.items()}
+    if wrong:
+        (line,) = faults(given)
+        assert line.startswith(f"{wrong} must be at most")
+    else:
+        load_settings(given)
+
+
 @pytest.mark.parametrize("url", ["mysql://u:hunter2@db/x", "u:hunter2@db", "postgresql://"])
 def test_a_secret_is_never_shown(url: str) -> None:
     with pytest.raises(BadSettings) as caught:
