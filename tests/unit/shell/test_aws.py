@@ -3,8 +3,9 @@
 import asyncio
 import json
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
+from math import inf
 from typing import Any, TypeVar
 
 import pytest
@@ -134,8 +135,11 @@ class Aws:
         self.sent: list[str] = []
         self.entered, self.release = threading.Event(), threading.Event()
         self.release.set()
-        self.leads = True
-        self.ecs = AwsEcs(self._make, threads, self.clock, lambda: self.leads)
+        self.leads_until = inf
+        self.ecs = AwsEcs(self._make, threads, self.clock, self._leads)
+
+    def _leads(self) -> bool:
+        return self.clock.monotonic() < self.leads_until
 
     def _make(self, region: str) -> EcsClient:
         self.made.append(region)
@@ -209,6 +213,30 @@ def test_a_launch_that_no_thread_takes_up_in_time_is_not_sent() -> None:
     aws = Aws(threads=1)
     with pytest.raises(Unavailable, match="not sent"):
         run(aws.launch_behind(SEND_SECONDS + 0.1))
+    assert aws.sent == ["DescribeClusters"]
+
+
+def test_a_launch_whose_thread_comes_after_the_lead_is_lost_is_not_sent() -> None:
+    aws = Aws(threads=1)
+    aws.leads_until = aws.clock.monotonic() + 1
+    with pytest.raises(Unavailable, match="not the leader"):
+        run(aws.launch_behind(1))
+    assert aws.sent == ["DescribeClusters"]
+
+
+def test_who_does_not_lead_looks_but_changes_nothing() -> None:
+    aws = Aws()
+    aws.leads_until = aws.clock.monotonic()
+    changes: list[Callable[[], Coroutine[Any, Any, object]]] = [
+        lambda: aws.ecs.run_task(REGION, REQUEST),
+        lambda: aws.ecs.stop_task(REGION, ClusterArn(CLUSTER), TaskArn(task_arn(1)), "why"),
+        lambda: aws.ecs.tag_task(REGION, TaskArn(task_arn(1)), {"a": "b"}),
+        lambda: aws.ecs.ensure_definition(REGION, {"family": "web"}),
+    ]
+    for change in changes:
+        with pytest.raises(Unavailable, match="not the leader"):
+            run(change())
+    assert run(aws.ecs.describe_cluster(REGION, CLUSTER)) is not None
     assert aws.sent == ["DescribeClusters"]
 
 
