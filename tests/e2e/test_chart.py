@@ -24,35 +24,39 @@ RELEASE = "fractal-operator"
 CRD = f"{PLURAL}.{GROUP}"
 TIMEOUT = 60
 """Seconds that Helm may take for anything."""
-MONITOR = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
-    "spec": {
-        "group": "monitoring.coreos.com",
-        "scope": "Namespaced",
-        "names": {"kind": "ServiceMonitor", "plural": "servicemonitors"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "x-kubernetes-preserve-unknown-fields": True,
-                    }
-                },
-            }
-        ],
-    },
-}
 
 Obj = dict[str, Any]
 Right = tuple[str, str, str]
 """API group, resource and verb."""
 
 pytestmark = pytest.mark.alone  # each has the CRD, or every namespace, to itself
+
+
+def monitoring_kind(kind: str, plural: str) -> "Obj":
+    """A CRD as the Prometheus operator installs one, without its schema."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.monitoring.coreos.com"},
+        "spec": {
+            "group": "monitoring.coreos.com",
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural},
+            "versions": [
+                {
+                    "name": "v1",
+                    "served": True,
+                    "storage": True,
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "type": "object",
+                            "x-kubernetes-preserve-unknown-fields": True,
+                        }
+                    },
+                }
+            ],
+        },
+    }
 
 
 def get(api: Api, *arguments: str) -> Obj | None:
@@ -171,21 +175,26 @@ def test_the_database_is_migrated_before_the_operator_starts(
     until(lambda: get(api, *job) is None, "the Job is removed")
 
 
-def test_a_service_monitor_appears_with_its_kind(
-    api: Api, namespace: str, config: helm.Config
+@pytest.mark.parametrize(
+    ("kind", "plural"),
+    [("ServiceMonitor", "servicemonitors"), ("PrometheusRule", "prometheusrules")],
+)
+def test_what_the_prometheus_operator_reads_appears_with_its_kind(
+    api: Api, namespace: str, config: helm.Config, kind: str, plural: str
 ) -> None:
-    values = {"crds": {"enabled": False}}
-    assert "kind: ServiceMonitor" not in str(
-        config.install(CHART, RELEASE, values, timeout=TIMEOUT)["manifest"]
-    )
-    assert api.kubectl("apply", "-f", "-", stdin=json.dumps(MONITOR)).returncode == 0
+    values = {"crds": {"enabled": False}, "grafanaDashboard": {"enabled": True}}
+    manifest = str(config.install(CHART, RELEASE, values, timeout=TIMEOUT)["manifest"])
+    assert f"kind: {kind}" not in manifest
+    assert get(api, "-n", namespace, "configmap", f"{RELEASE}-dashboard") is not None
+    crd = json.dumps(monitoring_kind(kind, plural))
+    assert api.kubectl("apply", "-f", "-", stdin=crd).returncode == 0
     try:
-        assert retried(api, "get", "servicemonitors", "-A").returncode == 0
+        assert retried(api, "get", plural, "-A").returncode == 0
         with helm.Config(kubeconfig_path=api.kubeconfig, namespace=namespace) as fresh:
             fresh.upgrade(CHART, RELEASE, values, timeout=TIMEOUT)
-        assert get(api, "-n", namespace, "servicemonitor", RELEASE) is not None
+        assert get(api, "-n", namespace, plural, RELEASE) is not None
     finally:
-        api.kubectl("delete", "crd", str(MONITOR["metadata"]["name"]), "--timeout=60s")  # type: ignore[index]
+        api.kubectl("delete", "crd", f"{plural}.monitoring.coreos.com", "--timeout=60s")
 
 
 def test_the_allow_list_holds_at_the_api_server_as_long_as_the_release_says_so(
