@@ -474,6 +474,19 @@ def test_the_dashboard_is_a_config_map_that_grafanas_sidecar_finds() -> None:
     assert json.loads(found["data"]["fractal-operator.json"]) == json.loads(dashboard_json())
 
 
+def test_the_values_of_the_page_about_monitoring_do_what_it_says() -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    values: Values = {key: part for text in blocks for key, part in yaml.safe_load(text).items()}
+    assert set(values) == {"metrics", "grafanaDashboard", "prometheusRule"}
+    for each in (values["metrics"]["serviceMonitor"], values["prometheusRule"]):
+        each["renderMode"] = "always"
+    objects = render(values)
+    for kind in ("ServiceMonitor", "PrometheusRule"):
+        assert one(objects, kind)["metadata"]["labels"]["release"] == "prometheus"
+    assert one(objects, "ConfigMap")["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
 def test_a_network_policy_opens_the_metrics_port_and_what_the_operator_calls() -> None:
     peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
     values = {"enabled": True, "ingressFrom": peers, "egressPorts": [443]}
