@@ -1,0 +1,299 @@
+"""One operator process: the real shell, put together as main.py does, on the fakes.
+
+The Runner is the real one. Its loops that only await ports and the clock run as they are; the three
+that start asyncio tasks (dispatch, sweeps, ring) are played here, in the same order.
+"""
+
+from collections.abc import Coroutine, Mapping
+from copy import copy
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry
+from tests.simulation.timeline import Job, Pause, Pending, SimClock, SimWire
+from tests.unit.shell.ecs_world import REGION
+from tests.unit.shell.fakes import FakeEcs, FakeKube
+from tests.unit.shell.kube_world import Body
+
+from fractal_models.errors import FractalError
+from fractal_models.kube import ObjectKey
+from fractal_models.records import Refused
+from fractal_operator.core.allow import Allow, Rule
+from fractal_operator.core.plan import Policy
+from fractal_operator.metrics import Metrics
+from fractal_operator.probes import Health
+from fractal_operator.shell.act import Actor
+from fractal_operator.shell.clusters import Clusters
+from fractal_operator.shell.leader import Leader, LeadLost, Terms
+from fractal_operator.shell.memory import Memories
+from fractal_operator.shell.objects import Objects, uid_of
+from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.reconcile import Reconciler
+from fractal_operator.shell.record import Recorder
+from fractal_operator.shell.run import STEPS, Runner
+from fractal_operator.shell.tasks import Tasks
+from fractal_operator.shell.workqueue import WorkQueue
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+INSTALL = "sim"
+LEASE = ObjectKey("system", "fractal-leader")
+WORKERS = 4
+TICK_SECONDS = 1.0
+RING_TICKS = 4
+RULE = Rule(namespaces=("*",), clusters=("*",), regions=("*",), images=("*",), adoptable=("*",))
+
+
+class Operator:
+    """A process from its start to its death; ``name`` is its own for ever."""
+
+    def __init__(self, world: "World", name: str, skew: float, *, elected: bool) -> None:
+        self.world, self.name, self.alive = world, name, True
+        self.clock = SimClock(world.timeline, skew)
+        self._jobs: set[Job] = set()
+        self._busy: set[str] = set()
+        self._working = 0
+        self._alarm = float("inf")
+        self._ticks = 0
+        self._compose(elected=elected)
+
+    def _compose(self, *, elected: bool) -> None:
+        """As main.compose, with the fakes in place of the clients."""
+        world, clock, wire = self.world, self.clock, SimWire()
+        policy = Policy(
+            install=INSTALL,
+            process=self.name,
+            region=REGION,
+            cluster="main",
+            allow=Allow((RULE,)),
+        )
+        kube = Timed(world.kube, wire)
+        ecs = Permits(world, FakeEcs(world.ecs, wire))
+        metrics = Metrics(CollectorRegistry())
+        self.ledger = copy(world.ledger)  # the same rows, by this process's wire
+        self.ledger._wire = wire
+        self.queue: WorkQueue[ObjectKey] = WorkQueue(clock.monotonic)
+        objects, memories, clusters = Objects(), Memories(), Clusters()
+        self.leader = Leader(kube, clock, LEASE, self.name, Terms()) if elected else None
+        refused: list[Refused] = []
+
+        def wake(uid: str) -> None:
+            self.runner.wake(uid)
+
+        def replay() -> None:
+            memories.retell()
+            for body in objects.bodies():
+                wake(uid_of(body))
+
+        self.recorder = Recorder(self.ledger, clock, refused=refused.append, replay=replay)
+        tasks = Tasks(INSTALL, wake, lambda: world.watch.duplicate_seen(self.name))
+        self.observer = Observer(
+            ecs=ecs,
+            clock=clock,
+            tasks=tasks,
+            clusters=clusters,
+            wake=wake,
+            touch=self.recorder.touch,
+            sweep_seconds=60.0,
+        )
+        actor = Actor(
+            kube=kube,
+            ecs=ecs,
+            clock=clock,
+            objects=objects,
+            memories=memories,
+            observer=self.observer,
+            recorder=self.recorder,
+            policy=policy,
+            metrics=metrics,
+            leads=self.leads,
+        )
+        reconciler = Reconciler(
+            clock=clock,
+            objects=objects,
+            memories=memories,
+            observer=self.observer,
+            recorder=self.recorder,
+            actor=actor,
+            policy=policy,
+        )
+        clusters.of(REGION, "main")
+        self.runner = Runner(
+            kube=kube,
+            clock=clock,
+            objects=objects,
+            queue=self.queue,
+            clusters=clusters,
+            observer=self.observer,
+            reconciler=reconciler,
+            actor=actor,
+            recorder=self.recorder,
+            metrics=metrics,
+            health=Health(clock.monotonic, steps=STEPS),
+            leader=self.leader,
+            workers=WORKERS,
+            ring_seconds=RING_TICKS * TICK_SECONDS,
+        )
+
+    def leads(self) -> bool:
+        return self.leader is None or self.leader.leads()
+
+    # --- life ---
+
+    def start(self) -> None:
+        """As Runner.run: follow, and act from the moment that it leads."""
+        self._go(self.runner._resync(), self._loop_ended)
+        if self.leader is None:
+            self._lead()
+        else:
+            campaign = self.leader.campaign(self._lead, self.runner._follow)
+            self._go(campaign, self._loop_ended)
+
+    def die(self) -> None:
+        """kill -9: nothing of it runs on; what was sent is under way."""
+        self.alive = False
+        jobs, self._jobs = self._jobs, set()
+        for job in jobs:
+            job.drop()
+
+    def hear(self, kind: str, body: Body) -> None:
+        """One event of the watch."""
+        if self.alive:
+            self.runner.watched(kind, body)
+            self._dispatch()
+
+    # --- the loops ---
+
+    def _lead(self) -> None:
+        self.runner._lead()
+        self._go(self.runner._audit(), self._loop_ended)
+        self.world.timeline.after(0.0, self._tick)
+
+    def _tick(self) -> None:
+        if not self.alive:
+            return
+        if not self.leads():
+            return self._loop_ended(None, LeadLost("the lead is lost"))
+        self._ticks += 1
+        for cluster in self.runner._clusters.all():
+            name = f"sweep {id(cluster)}"
+            if name not in self._busy and self.observer.due(cluster):
+                self._once(name, self.runner._sweep(cluster))
+            name = f"ring {id(cluster)}"
+            if self._ticks % RING_TICKS == 0 and name not in self._busy:
+                self._once(name, self.observer.ring(cluster))
+        if "record" not in self._busy and (self.recorder.depth() or self.recorder._touched):
+            self._once("record", self.recorder.flush())
+        if self.alive:
+            self.world.timeline.after(TICK_SECONDS, self._tick)
+
+    def _once(self, name: str, coro: Coroutine[Any, Any, object]) -> None:
+        self._busy.add(name)
+
+        def ended(job: Job | None, error: Exception | None) -> None:
+            self._busy.discard(name)
+            if error is not None:
+                self._loop_ended(job, error)
+
+        self._go(coro, ended)
+
+    def _dispatch(self) -> None:
+        if not self.alive or not self.runner._led.is_set():
+            return
+        while self._working < WORKERS:
+            key = self.queue.take()
+            if key is None:
+                break
+            self._working += 1
+            self._go(self.runner._reconcile(key), self._reconciled)
+        due = self.queue.next_deadline()
+        if due is not None and self._working < WORKERS:
+            when = due - 1000.0  # the monotonic clock of this machine
+            if when < self._alarm:
+                self._alarm = when
+                self.world.timeline.at(when, self._ring_alarm)
+
+    def _ring_alarm(self) -> None:
+        self._alarm = float("inf")
+        self._dispatch()
+
+    def _reconciled(self, job: Job | None, error: Exception | None) -> None:
+        self._working -= 1
+        if error is not None:
+            self._loop_ended(job, error)
+
+    def _loop_ended(self, job: Job | None, error: Exception | None) -> None:
+        """Crash-only: a loop that ends takes the process with it, and another one is started."""
+        if not self.alive:
+            return
+        if not isinstance(error, FractalError):
+            self.world.watch.panic(self.name, error)
+        self.world.log(self.name, "ends", str(error))
+        self.world.crash(self)
+
+    # --- jobs ---
+
+    def _go(self, coro: Coroutine[Any, Any, object], ended: Any) -> None:
+        def gone(job: Job, error: Exception | None) -> None:
+            self._jobs.discard(job)
+            if self.alive:
+                ended(job, error)
+                self._dispatch()
+
+        job = Job(coro, self._serve, gone)
+        self._jobs.add(job)
+        self.world.timeline.after(0.0, partial(self.answer, job, None, None))
+
+    def _serve(self, job: Job, asked: Pending | Pause) -> None:
+        if not self.alive:
+            job.drop()
+        elif isinstance(asked, Pause):
+            self.world.timeline.after(asked.seconds, partial(self.answer, job, None, None))
+        else:
+            self.world.perform(self, job, asked)
+        self._dispatch()
+
+    def answer(self, job: Job, value: Any, error: Exception | None) -> None:
+        """What a job waited for has come, if it still waits."""
+        if job not in self._jobs:
+            return
+        if error is None:
+            job.send(value)
+        else:
+            job.throw(error)
+        self._dispatch()
+
+
+class Timed(FakeKube):
+    """The port Kube, whose calls for the Lease tell how long they may take."""
+
+    async def get_lease(self, key: ObjectKey, within: float) -> Mapping[str, Any] | None:
+        return await self._wire.call("get_lease", lambda: self._world.get_lease(key), key, within)
+
+    async def create_lease(
+        self, key: ObjectKey, spec: Mapping[str, Any], within: float
+    ) -> Mapping[str, Any]:
+        def do() -> Mapping[str, Any]:
+            return self._world.create_lease(key, spec)
+
+        return await self._wire.call("create_lease", do, key, spec, within)
+
+    async def update_lease(
+        self, lease: Mapping[str, Any], spec: Mapping[str, Any], within: float
+    ) -> Mapping[str, Any]:
+        def do() -> Mapping[str, Any]:
+            return self._world.update_lease(lease, spec)
+
+        return await self._wire.call("update_lease", do, lease, spec, within)
+
+
+class Permits(FakeEcs):
+    """The port Ecs, where a launch permit may be wanting."""
+
+    def __init__(self, world: "World", ecs: FakeEcs) -> None:
+        super().__init__(ecs._world, ecs._wire)
+        self._sim = world
+
+    def launch_permit(self, region: str) -> bool:
+        return self._sim.permit()

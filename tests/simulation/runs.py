@@ -1,0 +1,150 @@
+"""One run from a seed: chaos, then calm, then silence."""
+
+import logging
+from dataclasses import dataclass, field, replace
+from functools import partial
+from random import Random
+
+from tests.simulation.faults import CALM, Chaos, swarm
+from tests.simulation.invariants import Violation, require
+from tests.simulation.users import Users
+from tests.simulation.world import World
+
+CHAOS_SECONDS = 900.0
+CALM_SECONDS = 3600.0
+SILENT_SECONDS = 1300.0
+LOOK_SECONDS = 20.0
+LAST_WORDS_SECONDS = 200.0
+
+
+@dataclass
+class Result:
+    """How a run went. ``failure`` is "" for a good one."""
+
+    seed: int
+    chaos: Chaos
+    failure: str = ""
+    tail: list[str] = field(default_factory=list)
+    calls: int = 0
+    seconds: float = 0.0
+    sometimes: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=dict)
+    launches: int = 0
+
+
+def run_seed(seed: int, *, keep: int = 30) -> Result:
+    """The run that ``seed`` stands for, today and ever, with these sources."""
+    logging.getLogger("fractal_operator").setLevel(logging.CRITICAL)
+    rng = Random(seed)
+    chaos = swarm(rng)
+    world = World(rng, chaos, keep=keep)
+    result = Result(seed, chaos)
+    try:
+        _run(world)
+    except Violation as violation:
+        result.failure = str(violation)
+    except Exception as error:
+        result.failure = f"the simulation broke: {error!r}"
+        if keep != 30:
+            raise
+    result.tail = [told(*each) for each in world.trace]
+    result.calls, result.seconds = world.calls, world.timeline.now
+    result.sometimes, result.faults = dict(world.watch.sometimes), dict(world.faults)
+    result.launches = len(world.ecs.launches)
+    return result
+
+
+def _run(world: World) -> None:
+    users = Users(world)
+    for name in world.chaos.outages:
+        _schedule_outage(world, name)
+    world.boot()
+    users.begin()
+    world.timeline.run(CHAOS_SECONDS)
+    calm(world, users)
+
+
+def _schedule_outage(world: World, name: str) -> None:
+    rng = world.rng
+    begin = rng.uniform(0, CHAOS_SECONDS * 0.8)
+    length = min(rng.uniform(5, 400), CHAOS_SECONDS - begin - 1)
+    if name == "processes" and rng.random() < 0.2:
+        length = 5000.0  # longer than ECS remembers a stopped task
+    world.timeline.at(begin, partial(_fall, world, name))
+    world.timeline.at(begin + length, partial(_rise, world, name))
+
+
+def _fall(world: World, name: str) -> None:
+    world.down.add(name)
+    world.log("outage", f"of {name} begins")
+    if name == "processes":
+        for operator in world.operators:
+            if operator is not None:
+                world.crash(operator)
+
+
+def _rise(world: World, name: str) -> None:
+    world.down.discard(name)
+    world.log("outage", f"of {name} ends")
+    world.boot()
+
+
+def calm(world: World, users: Users) -> None:
+    """No more faults: the world has to become what was asked for, and to stay so."""
+    if "processes" in world.down:
+        world.timeline.run(world.timeline.now + 5000)
+    world.down.clear()
+    world.plan = {}
+    chaos = replace(
+        CALM,
+        operators=world.chaos.operators,
+        election=world.chaos.election,
+        skews=world.chaos.skews,
+        stop_seconds=world.chaos.stop_seconds,
+        visible_after=world.chaos.visible_after,
+    )
+    world.chaos = world.ecs.chaos = chaos
+    users.rest()
+    world.log("world", "faults cease")
+    if not chaos.election:
+        world.retire()  # of two that both lead only safety is asked
+    world.boot()
+    deadline = world.timeline.now + CALM_SECONDS
+    while world.watch.unsettled():
+        require(world.timeline.now < deadline, f"not settled in an hour: {world.watch.unsettled()}")
+        world.timeline.run(world.timeline.now + LOOK_SECONDS)
+    world.log("world", "is settled")
+    world.timeline.run(world.timeline.now + LAST_WORDS_SECONDS)
+    writes = world.writes
+    begun = world.timeline.now
+    while world.timeline.now < begun + SILENT_SECONDS:
+        world.timeline.run(world.timeline.now + 100)
+        why = world.watch.unsettled()
+        require(not why, f"L5: it did not stay settled: {why}")
+    require(world.writes == writes, f"L5: {world.writes - writes} writes though settled")
+
+
+def told(when: float, who: str, what: str, about: object) -> str:
+    """One line of a timeline."""
+    if hasattr(about, "arguments"):
+        about = _short(about.arguments)
+    return f"{when:9.2f}  {who:8} {what}  {about}"
+
+
+def _short(arguments: tuple[object, ...]) -> str:
+    shown = []
+    for each in arguments:
+        if isinstance(each, dict) and "metadata" in each:
+            meta = each["metadata"]
+            shown.append(f"{meta['name']}/{meta.get('uid', '')[-3:]}@{meta['resourceVersion']}")
+        elif isinstance(each, dict) and "phase" in each:
+            attempt, tasks = each.get("attempt") or {}, each.get("tasks") or ()
+            of = [f"{t['arn'][-3:]}:{t.get('role')}:{t.get('lastStatus')}" for t in tasks]
+            shown.append(f"{each['phase']} #{attempt.get('number')} {of} {each.get('message')}")
+        elif isinstance(each, dict) and "startedBy" in each:
+            shown.append(str(each["startedBy"]))
+        elif isinstance(each, list | tuple) and len(str(each)) > 200:
+            shown.append(f"{len(each)} items")
+        else:
+            shown.append(str(each)[:200])
+    return " ".join(shown)

@@ -1,0 +1,133 @@
+"""What users do: create, edit, suspend, resume, restart, pause, delete, force, make anew.
+
+They know nothing of the operator: each act is one write to the API server, at any moment.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fractal_models.kube import ObjectKey
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+SPEC: Mapping[str, Any] = {"taskDefinition": "web", "backoffLimit": 1000}
+
+ACTS = {
+    "replace": 4,
+    "in-place": 2,
+    "suspend": 2,
+    "resume": 3,
+    "delete": 3,
+    "recreate": 2,
+    "pause": 1,
+    "unpause": 2,
+    "restart": 1,
+    "touch": 1,
+    "back": 1,
+    "move": 1,
+    "retain": 1,
+    "policy": 1,
+}
+"""What is done to an object that exists, and how often in comparison."""
+
+
+class Users:
+    """Act on the objects of a world, until told to stop; then undo what would hold things up."""
+
+    def __init__(self, world: "World") -> None:
+        self.world, self.busy = world, True
+        self.keys = [ObjectKey("default", f"fc-{n}") for n in range(world.chaos.objects)]
+        self._edits = 0
+        self._made_again: set[ObjectKey] = set()
+
+    def begin(self) -> None:
+        for key in self.keys:
+            self.world.timeline.after(self.world.rng.random() * 30, lambda key=key: self._go(key))  # type: ignore[misc]
+
+    def _go(self, key: ObjectKey) -> None:
+        if not self.busy:
+            return
+        world, rng = self.world, self.world.rng
+        self.act(key)
+        pause = rng.expovariate(1 / world.chaos.user_pause)
+        world.timeline.after(pause if rng.random() < 0.8 else pause / 20, lambda: self._go(key))
+
+    def act(self, key: ObjectKey) -> None:
+        kube, rng = self.world.kube, self.world.rng
+        body = kube.objects.get(key)
+        if body is None:
+            kube.create(key, self._spec())
+        elif "deletionTimestamp" in body["metadata"]:
+            if self.world.chaos.force and rng.random() < 0.2:
+                self._force(key)
+        else:
+            names = [*ACTS, "force"] if self.world.chaos.force else [*ACTS]
+            self.do(rng.choices(names, [ACTS.get(name, 2) for name in names])[0], key)
+
+    def do(self, act: str, key: ObjectKey) -> None:
+        """One act on an object that exists."""
+        kube = self.world.kube
+        self._edits += 1
+        stamp = str(self._edits)
+        match act:
+            case "replace":
+                kube.edit(key, environment=[{"name": "EDIT", "value": stamp}])
+            case "back":
+                kube.unset(key, "environment")
+            case "move":
+                kube.edit(key, cluster=self.world.rng.choice(("main", "other")))
+            case "in-place":
+                kube.edit(key, user=f"user-{stamp}")
+            case "policy":
+                kube.edit(key, restartPolicy=self.world.rng.choice(("Always", "OnFailure")))
+            case "suspend":
+                kube.edit(key, operatingMode="Suspended")
+            case "resume":
+                kube.edit(key, operatingMode="Running")
+            case "retain":
+                kube.edit(key, deletionPolicy=self.world.rng.choice(("Retain", "Delete")))
+            case "pause":
+                kube.annotate(key, paused="true")
+            case "unpause":
+                kube.annotate(key, paused="false")
+            case "restart":
+                kube.annotate(key, restart_requested_at=stamp)
+            case "touch":
+                kube.annotate(key, reconcile_requested_at=stamp)
+            case "delete" | "recreate":
+                kube.delete(key)
+                if act == "recreate":
+                    self._made_again.add(key)
+                    self._make_again(key)
+            case "force":
+                self._force(key)
+
+    def _make_again(self, key: ObjectKey) -> None:
+        """The namesake comes as soon as the name is free."""
+        if key not in self._made_again:
+            return
+        if key not in self.world.kube.objects:
+            self._made_again.discard(key)
+            self.world.kube.create(key, self._spec())
+        else:
+            self.world.timeline.after(0.2, lambda: self._make_again(key))
+
+    def _force(self, key: ObjectKey) -> None:
+        self.world.watch.forced.add(self.world.kube.objects[key]["metadata"]["uid"])
+        self.world.watch.sometimes["force-deleted"] += 1
+        self.world.kube.force_delete(key)
+
+    def _spec(self) -> dict[str, Any]:
+        self._edits += 1
+        return {**SPEC, "environment": [{"name": "MADE", "value": str(self._edits)}]}
+
+    def rest(self) -> None:
+        """No more edits; what is paused is unpaused, so that it may become what was asked for."""
+        self.busy = False
+        self._made_again.clear()
+        for key, body in [*self.world.kube.objects.items()]:
+            if "deletionTimestamp" in body["metadata"]:
+                continue
+            if body["metadata"].get("annotations", {}).get("fractal.co/paused") == "true":
+                self.do("unpause", key)

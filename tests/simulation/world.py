@@ -1,0 +1,224 @@
+"""The simulated world: servers, processes, users, and the one place where calls go wrong.
+
+A run is made of its seed and nothing else. First faults of all kinds, while users do what users do;
+then the faults cease, and the world has to become what the users asked for last, and stay so.
+"""
+
+from collections import Counter, deque
+from functools import partial
+from random import Random
+from typing import Any
+
+from tests.simulation.ecs import SimEcs
+from tests.simulation.faults import LATEST_LANDING, Chaos
+from tests.simulation.invariants import Watchman
+from tests.simulation.kube import SimKube
+from tests.simulation.process import Operator
+from tests.simulation.timeline import Job, Pending, SimClock, Timeline
+from tests.unit.shell.fakes import FakeLedger
+from tests.unit.shell.kube_world import Body
+from tests.unit.shell.wire import Wire
+
+from fractal_models.errors import (
+    AccessDenied,
+    FractalError,
+    OutcomeUnknown,
+    Throttled,
+    Unavailable,
+)
+
+KUBE_WRITES = {"set_finalizers", "write_status", "delete", "post_event"}
+LEASES = {"get_lease", "create_lease", "update_lease"}
+KUBE = KUBE_WRITES | LEASES | {"get", "list"}
+ECS_WRITES = {"run_task", "stop_task", "tag_task", "ensure_definition"}
+LEDGER_WRITES = {"write", "touch", "close_missing"}
+LEDGER = LEDGER_WRITES | {"live_uids"}
+NOTABLE = KUBE_WRITES | ECS_WRITES | {"write"}
+"""Writes that a converged world does not see: all but renewals of the Lease, notes of when a task was
+last seen, and the audit."""
+
+WRITES = KUBE_WRITES | ECS_WRITES | LEDGER_WRITES | LEASES - {"get_lease"}
+
+
+class World:
+    """Everything that there is. ``plan`` strikes given calls (by number) with given faults."""
+
+    def __init__(
+        self, rng: Random, chaos: Chaos, plan: dict[int, str] | None = None, *, keep: int = 30
+    ) -> None:
+        self.rng, self.chaos, self.plan = rng, chaos, plan or {}
+        self.timeline = Timeline()
+        self.clock = SimClock(self.timeline)
+        self.watch = Watchman(self)
+        self.kube = SimKube(self.clock, self._changed)
+        self.ecs = SimEcs(self.timeline, rng, self.watch.launched, self.watch.stops)
+        self.ecs.chaos = chaos
+        self.ledger = FakeLedger(Wire())
+        self.operators: list[Operator | None] = [None] * chaos.operators
+        self.down: set[str] = set()
+        self.calls = 0
+        self.writes = 0
+        self.called: list[str] = []
+        self.faults: Counter[str] = Counter()
+        self.trace: deque[tuple[float, str, str, Any]] = deque(maxlen=keep or None)
+        self.starts = 0
+
+    @property
+    def unruled(self) -> bool:
+        """Whether two processes act at once, without an election."""
+        return len(self.operators) > 1 and not self.chaos.election
+
+    def log(self, who: str, what: str, about: Any = "") -> None:
+        self.trace.append((self.timeline.now, who, what, about))
+
+    # --- processes ---
+
+    def boot(self) -> None:
+        """Start every process that does not run."""
+        for place, operator in enumerate(self.operators):
+            if operator is None:
+                self._start(place)
+
+    def _start(self, place: int) -> None:
+        if place >= len(self.operators) or self.operators[place] or "processes" in self.down:
+            return
+        self.starts += 1
+        operator = Operator(
+            self, f"op-{self.starts}", self.chaos.skews[place], elected=self.chaos.election
+        )
+        self.operators[place] = operator
+        self.log(operator.name, "starts")
+        operator.start()
+
+    def crash(self, operator: Operator) -> None:
+        """A process dies, and is started again before long."""
+        if not operator.alive:
+            return
+        self.log(operator.name, "dies")
+        operator.die()
+        place = self.operators.index(operator)
+        self.operators[place] = None
+        pause = self.rng.uniform(0.5, 60) if self.rng.random() < 0.8 else self.rng.uniform(60, 600)
+        self.timeline.after(pause, partial(self._start, place))
+
+    def retire(self) -> None:
+        """From now on there is one process."""
+        for operator in self.operators[1:]:
+            if operator is not None:
+                operator.die()
+        del self.operators[1:]
+
+    # --- calls ---
+
+    def permit(self) -> bool:
+        return self.rng.random() >= self.chaos.no_permit
+
+    def perform(self, operator: Operator, job: Job, call: Pending) -> None:
+        """One call of a process: what goes wrong with it, when it happens, when it is answered."""
+        self.calls += 1
+        name, writes = call.method, call.method in WRITES
+        if self.plan:
+            self.called.append(name)
+        error = self._refusal(operator, name)
+        kind = self._fault(name) if error is None else ""
+        if kind:
+            self.watch.struck(kind, call)
+            self.faults[kind] += 1
+        now, rng = self.timeline.now, self.rng
+        sent = now + rng.random() * 0.05
+        match kind:
+            case "":
+                pass
+            case "crash-before":
+                self.log(operator.name, f"{name} CRASH BEFORE", call)
+                return self.crash(operator)
+            case "refused":
+                error = Unavailable("simulated: refused")
+            case "throttled":
+                error = Throttled("simulated: throttled")
+            case "unsent":
+                error = OutcomeUnknown("simulated: timeout") if writes else Unavailable("timeout")
+            case "crash-after":
+                self.timeline.at(sent, partial(self._land, operator, call, kind))
+                self.timeline.at(sent + 0.001, partial(self.crash, operator))
+                return None
+            case "lost" | "late":
+                answered = now + rng.uniform(2, 15)
+                landed = sent if kind == "lost" else rng.uniform(answered, now + LATEST_LANDING)
+                if writes:
+                    self.timeline.at(landed, partial(self._land, operator, call, kind))
+                lost = OutcomeUnknown("simulated: no answer") if writes else Unavailable("silent")
+                self.timeline.at(answered, partial(operator.answer, job, None, lost))
+                return None
+            case "slow":
+                sent = now + rng.uniform(0.5, 13)
+        if name in LEASES and sent - now > call.arguments[-1]:
+            error = OutcomeUnknown("simulated: later than asked for")
+        if error is not None:
+            self.log(operator.name, f"{name} {kind or 'DOWN'}", call)
+            self.timeline.at(sent, partial(operator.answer, job, None, error))
+            return None
+        self.timeline.at(sent, partial(self._serve, operator, job, call, kind))
+        return None
+
+    def _refusal(self, operator: Operator, name: str) -> FractalError | None:
+        down = self.down
+        if name in KUBE:
+            return Unavailable("the API server is down") if "kube" in down else None
+        if name in LEDGER:
+            return Unavailable("the database is down") if "database" in down else None
+        if name in ECS_WRITES and not operator.leads():
+            return Unavailable("not leading")  # as AwsEcs does
+        if "access" in down:
+            return AccessDenied("simulated", code="AccessDeniedException")
+        return Unavailable("ECS is down") if "ecs" in down else None
+
+    def _fault(self, name: str) -> str:
+        if self.plan:
+            return self.plan.get(self.calls, "")
+        draw = self.rng.random()
+        for kind, rate in self.chaos.rates.items():
+            draw -= rate
+            if draw < 0:
+                return kind
+        return ""
+
+    def _serve(self, operator: Operator, job: Job, call: Pending, kind: str) -> None:
+        value, error = self._land(operator, call, kind)
+        operator.answer(job, value, error)
+
+    def _land(
+        self, operator: Operator, call: Pending, kind: str
+    ) -> tuple[Any, FractalError | None]:
+        """The call happens, whether or not anybody hears of it."""
+        self.ecs.reader = operator.clock
+        self.watch.lands(operator, call)
+        try:
+            value = self._stale_list() if call.method == "list" else call.do()
+        except FractalError as error:
+            self.log(operator.name, f"{call.method} {kind}! {error}", call)
+            return None, error
+        if call.method in WRITES:
+            self.writes += call.method in NOTABLE
+            self.watch.landed(operator, call)
+        self.log(operator.name, f"{call.method} {kind}".strip(), call)
+        return value, None
+
+    def _stale_list(self) -> Any:
+        if self.rng.random() < self.chaos.stale_list:
+            age = self.rng.random() * self.chaos.list_age
+            return self.kube.list_of(self.clock.monotonic() - age)
+        return self.kube.list()
+
+    # --- the watch ---
+
+    def _changed(self, kind: str, body: Body) -> None:
+        self.watch.changed(kind, body)
+        chaos, rng = self.chaos, self.rng
+        for operator in self.operators:
+            if operator is None:
+                continue
+            for _ in range(1 + (rng.random() < chaos.watch_double)):
+                if rng.random() >= chaos.watch_drop:
+                    pause = 0.01 + rng.random() * chaos.watch_delay
+                    self.timeline.after(pause, partial(operator.hear, kind, body))
