@@ -2,15 +2,13 @@
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from secrets import token_hex
-from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
+from typing import Any, cast
 
 import kopf
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -20,23 +18,20 @@ from fractal_helpers.aws.ecs import EcsClient
 from fractal_helpers.aws.limits import QuotaGroups
 from fractal_helpers.aws.session import make_clients
 from fractal_helpers.kube import KubeClient
-from fractal_helpers.ledger import PostgresLedger
-from fractal_helpers.sql import create_engine
 from fractal_models.errors import FractalError, Rejected
-from fractal_models.observed import TaskArn
-from fractal_models.records import Record, Refused
 from fractal_operator.core.allow import Allow
 from fractal_operator.core.plan import Policy
 from fractal_operator.core.tokens import digest
 from fractal_operator.handlers import watch
 from fractal_operator.metrics import Metrics
-from fractal_operator.ports import Ledger, ObjectKey
+from fractal_operator.ports import ObjectKey
 from fractal_operator.probes import Health, Probes
 from fractal_operator.settings import Settings
 from fractal_operator.shell.act import Actor
-from fractal_operator.shell.aws import AwsEcs, DaemonPool
+from fractal_operator.shell.aws import AwsEcs
 from fractal_operator.shell.clusters import Clusters
 from fractal_operator.shell.leader import Leader, Terms
+from fractal_operator.shell.ledgers import ledger
 from fractal_operator.shell.memory import Memories
 from fractal_operator.shell.objects import Objects, uid_of
 from fractal_operator.shell.observe import Observer
@@ -48,8 +43,6 @@ from fractal_operator.shell.tasks import Tasks
 from fractal_operator.shell.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
-
-Answer = TypeVar("Answer")
 
 
 class SystemClock:
@@ -63,46 +56,6 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-
-
-class ThreadedLedger:
-    """The Ledger port over the synchronous PostgreSQL ledger, in one thread of its own."""
-
-    def __init__(
-        self, ledger: PostgresLedger, install: str, namespaces: Sequence[str] = ()
-    ) -> None:
-        self._ledger = ledger
-        self._install = install
-        self._namespaces = tuple(namespaces)
-        self._pool = DaemonPool(1)
-
-    async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
-        return await self._pool.run(lambda: self._ledger.write(batch))
-
-    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
-        await self._pool.run(lambda: self._ledger.touch(arns, observed_at))
-
-    async def live_uids(self) -> Sequence[str]:
-        return await self._pool.run(lambda: self._ledger.live_uids(self._install, self._namespaces))
-
-    async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
-        return await self._pool.run(lambda: self._ledger.close_missing(self._install, uids, at))
-
-
-class NoLedger:
-    """The Ledger port without a database: FRACTAL_DATABASE_URL is not set."""
-
-    async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
-        return ()
-
-    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
-        return None
-
-    async def live_uids(self) -> Sequence[str]:
-        return ()
-
-    async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
-        return 0
 
 
 async def run(settings: Settings) -> None:
@@ -204,7 +157,7 @@ def compose(
             wake(uid_of(body))
 
     refused = Refusals(kube, objects, metrics)
-    recorder = Recorder(_ledger(settings, install), clock, refused=refused, replay=replay)
+    recorder = Recorder(ledger(settings, install), clock, refused=refused, replay=replay)
     tasks = Tasks(install, wake, metrics.duplicate_tasks.inc)
     observer = Observer(
         ecs=ecs,
@@ -292,17 +245,6 @@ def _clients(settings: Settings, metrics: Metrics) -> Callable[[str], EcsClient]
     return make
 
 
-def _ledger(settings: Settings, install: str) -> Ledger:
-    if settings.database_url is None:
-        log.warning("FRACTAL_DATABASE_URL is not set: nothing is recorded in PostgreSQL")
-        return NoLedger()
-    url = settings.database_url.get_secret_value()
-    for secret in (url, urlsplit(url).password):
-        if secret:
-            logs.register_secret(secret)
-    return ThreadedLedger(PostgresLedger(create_engine(url)), install, settings.namespaces)
-
-
 def _set_on_signals(stop: asyncio.Event) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
@@ -313,7 +255,7 @@ async def _run_with_watch(settings: Settings, runner: Runner) -> None:
     ready, stop_watch = asyncio.Event(), asyncio.Event()
     watching = asyncio.create_task(
         kopf.operator(
-            registry=watch.registry(runner.watched, _login),
+            registry=watch.registry(runner.watched),
             settings=watch.settings(),
             # Given, because kopf would else ask for the user's name: a container's user has none.
             identity=cast("Any", "fractal-operator"),
@@ -346,10 +288,3 @@ async def _ended(watching: "asyncio.Task[None]") -> BaseException | None:
     except (Exception, asyncio.CancelledError) as error:
         return None if isinstance(error, TimeoutError | asyncio.CancelledError) else error
     return None
-
-
-def _login(**kwargs: Any) -> Any:
-    """Credentials as kubectl has them: KUBECONFIG, the pod's service account, ~/.kube/config."""
-    if os.environ.get("KUBECONFIG"):
-        return kopf.login_with_kubeconfig(**kwargs)
-    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)

@@ -5,6 +5,7 @@ delete, its annotations and its finalizer are not used: they act on what changed
 operator acts on what is, as often as needed (docs/decisions/0001).
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from fractal_models.kube import GROUP, PLURAL, VERSION
 Sink = Callable[[str, Mapping[str, Any]], None]
 
 
-def registry(sink: Sink, login: Callable[..., Any]) -> kopf.OperatorRegistry:
+def registry(sink: Sink) -> kopf.OperatorRegistry:
     """A registry whose only handler passes each event's type and body on to ``sink``.
 
     The type is ADDED, MODIFIED, DELETED, or "" for an object of the first list.
@@ -24,7 +25,7 @@ def registry(sink: Sink, login: Callable[..., Any]) -> kopf.OperatorRegistry:
 
     @kopf.on.login(registry=handlers)
     def credentials(**kwargs: Any) -> Any:
-        return login(**kwargs)
+        return _login(**kwargs)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=handlers)
     async def changed(event: kopf.RawEvent, **_: Any) -> None:
@@ -43,3 +44,10 @@ def settings() -> kopf.OperatorSettings:
     chosen.queueing.exit_timeout = 1
     chosen.queueing.idle_timeout = 1
     return chosen
+
+
+def _login(**kwargs: Any) -> Any:
+    """Credentials as kubectl has them: KUBECONFIG, the pod's service account, ~/.kube/config."""
+    if os.environ.get("KUBECONFIG"):
+        return kopf.login_with_kubeconfig(**kwargs)
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)

@@ -1,0 +1,69 @@
+"""The Ledger port: PostgreSQL in a thread of its own, or nothing where no database is named."""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from fractal_helpers import log as logs
+from fractal_helpers.ledger import PostgresLedger
+from fractal_helpers.sql import create_engine
+from fractal_models.observed import TaskArn
+from fractal_models.records import Record, Refused
+from fractal_operator.ports import Ledger
+from fractal_operator.settings import Settings
+from fractal_operator.shell.aws import DaemonPool
+
+log = logging.getLogger(__name__)
+
+
+class ThreadedLedger:
+    """The Ledger port over the synchronous PostgreSQL ledger, in one thread of its own."""
+
+    def __init__(
+        self, ledger: PostgresLedger, install: str, namespaces: Sequence[str] = ()
+    ) -> None:
+        self._ledger = ledger
+        self._install = install
+        self._namespaces = tuple(namespaces)
+        self._pool = DaemonPool(1)
+
+    async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
+        return await self._pool.run(lambda: self._ledger.write(batch))
+
+    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
+        await self._pool.run(lambda: self._ledger.touch(arns, observed_at))
+
+    async def live_uids(self) -> Sequence[str]:
+        return await self._pool.run(lambda: self._ledger.live_uids(self._install, self._namespaces))
+
+    async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
+        return await self._pool.run(lambda: self._ledger.close_missing(self._install, uids, at))
+
+
+class NoLedger:
+    """The Ledger port without a database: FRACTAL_DATABASE_URL is not set."""
+
+    async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
+        return ()
+
+    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
+        return None
+
+    async def live_uids(self) -> Sequence[str]:
+        return ()
+
+    async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
+        return 0
+
+
+def ledger(settings: Settings, install: str) -> Ledger:
+    """The ledger that the settings ask for; its URL and password never reach a log."""
+    if settings.database_url is None:
+        log.warning("FRACTAL_DATABASE_URL is not set: nothing is recorded in PostgreSQL")
+        return NoLedger()
+    url = settings.database_url.get_secret_value()
+    for secret in (url, urlsplit(url).password):
+        if secret:
+            logs.register_secret(secret)
+    return ThreadedLedger(PostgresLedger(create_engine(url)), install, settings.namespaces)
