@@ -7,19 +7,15 @@ Failures of Kubernetes writes are raised, but for a lost race, which ends in a f
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import assert_never
 
 from fractal_models.container import Status
 from fractal_models.errors import (
-    AccessDenied,
     Conflict,
     FractalError,
     Gone,
-    OutcomeUnknown,
     Rejected,
-    Throttled,
-    TokenConflict,
     Unavailable,
 )
 from fractal_models.observed import ObservedTask, TaskArn
@@ -50,19 +46,15 @@ from fractal_operator.core.tokens import TAG_RETAINED
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs, Kube, KubeEvent, ObjectKey
 from fractal_operator.shell import ends
+from fractal_operator.shell.launches import Launches
 from fractal_operator.shell.leader import NOT_LEADING
 from fractal_operator.shell.memory import Memories, Memory
 from fractal_operator.shell.objects import Body, Objects, uid_of
 from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.problems import problem_of
 from fractal_operator.shell.record import Recorder
 
 log = logging.getLogger(__name__)
-
-BREAKER = timedelta(seconds=60)
-
-
-class NoPermit(Exception):
-    """The launch rate limit has nothing left: come back in a moment."""
 
 
 class Actor:
@@ -92,7 +84,7 @@ class Actor:
         self._policy = policy
         self._metrics = metrics
         self._leads = leads
-        self._breakers: dict[tuple[str, str], Problem] = {}
+        self._launches = Launches(ecs, clock, observer, metrics)
 
     async def act(self, key: ObjectKey, body: Body, seen: Observation, plan: Plan) -> Body | None:
         """Do a plan's actions; the object as it stands then, None once it is gone.
@@ -112,7 +104,7 @@ class Actor:
                     case WriteStatus():
                         body = await self._write_status(body, seen, memory, action)
                     case RunTask():
-                        await self._run_task(seen, memory, action)
+                        await self._launches.run_task(memory, action)
                     case StopTask():
                         await self._stop_task(memory, action)
                     case TagTask():
@@ -177,7 +169,7 @@ class Actor:
         self, body: Body, seen: Observation, memory: Memory, action: WriteStatus
     ) -> Body:
         if action.arms:
-            self._take_permit(memory, action.region)
+            self._launches.take_permit(memory, action.region)
         new = action.status
         after = await self._kube.write_status(body, new.to_json())
         self._objects.read(after)
@@ -196,13 +188,6 @@ class Actor:
             memory.pruned = True
             log.error("status of %s/%s was not kept whole: %s", seen.namespace, seen.name, text)
         raise Rejected(f"the status was not kept whole: {text}", code="StatusPruned")
-
-    def _take_permit(self, memory: Memory, region: str) -> None:
-        """Take a launch permit for the object's next RunTask, unless it holds one."""
-        if memory.permit != region:
-            if not self._ecs.launch_permit(region):
-                raise NoPermit
-            memory.permit = region
 
     async def _tell(self, body: Body, seen: Observation, new: Status) -> None:
         """Events and history of one status write; a lost Event is no reason to stop."""
@@ -229,86 +214,9 @@ class Actor:
                 (new.ready_at - new.attempt.first_issued_at).total_seconds()
             )
 
-    async def _run_task(self, seen: Observation, memory: Memory, action: RunTask) -> None:
-        known = memory.launch
-        if known is None or known.attempt != action.attempt:
-            known = Launch(action.attempt, certain=False)
-        calls = known.calls + 1
-        self._take_permit(memory, action.region)
-        memory.permit = ""
-        try:
-            result = await self._ecs.run_task(action.region, action.request)
-        except TokenConflict as error:
-            await self._adopt_bound(action, error)
-            memory.launch = self._failed(known, calls, error)
-            self._metrics.launches.labels("adopted").inc()
-            return
-        except FractalError as error:
-            memory.launch = self._failed(known, calls, error)
-            self._trip(action, error)
-            return
-        now = self._clock.now()
-        launched = bool(result.tasks)
-        memory.launch = Launch(
-            action.attempt,
-            certain=known.certain and not launched,
-            calls=calls,
-            at=now,
-            failures=None if launched else result.failures,
-        )
-        self._metrics.launches.labels("launched" if launched else "failed").inc()
-        for task in result.tasks:
-            # The replay of a stopped task comes back bare; the token says whose it is, and where.
-            whole = replace(
-                task,
-                started_by=task.started_by or action.request["startedBy"],
-                cluster_arn=task.cluster_arn or action.request["cluster"],
-            )
-            self._observer.tasks.observe(whole, launched=True)
-
-    def _failed(self, known: Launch, calls: int, error: FractalError) -> Launch:
-        """What is known after a call that raised; only an unknown outcome costs certainty."""
-        certain = known.certain and not isinstance(error, OutcomeUnknown | TokenConflict)
-        problem = problem_of(error, self._clock.now())
-        return Launch(known.attempt, certain, calls, problem.at, problem=problem)
-
-    def _trip(self, action: RunTask, error: FractalError) -> None:
-        cluster = str(action.request["cluster"])
-        match error:
-            case Throttled():
-                result = "throttled"
-            case Rejected():
-                result = "rejected"
-            case _:
-                result = "unknown"
-        self._metrics.launches.labels(result).inc()
-        if isinstance(error, Rejected):
-            self._ecs.forget_definition(action.region, str(action.request["taskDefinition"]))
-        if isinstance(error, AccessDenied):
-            until = self._clock.now() + BREAKER
-            self._breakers[(action.region, cluster)] = problem_of(error, until)
-
     def breaker(self, target: ClusterView | None) -> Problem | None:
         """The refusal that closes a cluster to launches for now; its ``at`` is when that ends."""
-        if target is None or target.info is None:
-            return None
-        problem = self._breakers.get((target.region, target.info.arn))
-        return problem if problem is not None and problem.at > self._clock.now() else None
-
-    async def _adopt_bound(self, action: RunTask, error: TokenConflict) -> None:
-        """The token is bound already: what it is bound to is the task that was looked for."""
-        arns = [TaskArn(arn) for arn in error.resource_ids]
-        log.warning("client token of attempt %d is bound to %s", action.attempt, arns)
-        if arns:
-            try:
-                found = await self._ecs.describe_tasks(
-                    action.region, str(action.request["cluster"]), arns
-                )
-            except FractalError as failure:
-                log.warning("describing %s failed: %s", arns, failure)
-                return
-            for task in found.tasks:
-                self._observer.tasks.observe(task)
+        return self._launches.breaker(target)
 
     async def _stop_task(self, memory: Memory, action: StopTask) -> None:
         now = self._clock.now()
@@ -372,9 +280,3 @@ class Actor:
         else:
             view = DefinitionView(reference, self._clock.now(), result)
         memory.definition = replace(view, request=seen.requested)
-
-
-def problem_of(error: FractalError, at: datetime) -> Problem:
-    """An error as the core sees it."""
-    kind = "TokenConflict" if isinstance(error, TokenConflict) else type(error).__name__
-    return Problem(kind, str(error), at, error.code if isinstance(error, Rejected) else "")

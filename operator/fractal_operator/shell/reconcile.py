@@ -18,7 +18,8 @@ from fractal_operator.core.decide import decide
 from fractal_operator.core.plan import FINALIZER, ClusterView, Observation, Plan, Policy
 from fractal_operator.core.tokens import region_of
 from fractal_operator.ports import Clock, ObjectKey
-from fractal_operator.shell.act import Actor, NoPermit
+from fractal_operator.shell.act import Actor
+from fractal_operator.shell.launches import NoPermit
 from fractal_operator.shell.memory import Memories
 from fractal_operator.shell.objects import Body, Objects
 from fractal_operator.shell.observe import Observer

@@ -40,7 +40,7 @@ from fractal_operator.core.plan import (
     WriteStatus,
 )
 from fractal_operator.core.tokens import client_token, started_by
-from fractal_operator.shell.act import BREAKER, NoPermit
+from fractal_operator.shell.launches import BREAKER, NoPermit
 from fractal_operator.shell.memory import Memory
 from fractal_operator.shell.objects import Body
 
