@@ -22,36 +22,26 @@ the next step. It is asked again after every step, and whenever anything may hav
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from fractal_models.container import (
-    Condition,
-    ConditionStatus,
-    Endpoint,
-    EndpointPort,
     OperatingMode,
-    PlacementStatus,
-    Role,
     Status,
-    Task,
 )
-from fractal_models.observed import ObservedTask, TaskArn
+from fractal_models.observed import ObservedTask
 from fractal_operator.core import (
     adoption,
     annotations,
     begin,
-    conditions,
-    draining,
     ending,
-    failures,
     holding,
     launch,
-    lifetime,
     merge,
     phases,
     steady,
     tokens,
 )
+from fractal_operator.core.compose import OVERDUE, compose, moving
 from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import (
@@ -65,10 +55,7 @@ from fractal_operator.core.plan import (
 )
 from fractal_operator.core.verdict import Verdict
 
-OVERDUE = timedelta(seconds=60)
 OTHER_INSTALLATION = "OtherInstallation"
-PORTS = range(1, 65536)
-MOST_PORTS = 100
 
 
 def decide(seen: Observation, policy: Policy) -> Plan:
@@ -87,19 +74,10 @@ def decide(seen: Observation, policy: Policy) -> Plan:
 
 def _again_at(verdict: Verdict) -> datetime | None:
     """The next look; within a minute while a task is moving, to say so if ECS shows nothing."""
-    if not _moving(verdict.state):
+    if not moving(verdict.state):
         return verdict.again_at
     limit = verdict.state.now + OVERDUE
     return min(verdict.again_at or limit, limit)
-
-
-def _moving(state: State) -> list[Task]:
-    """The tasks that are expected to change soon: everything but a settled current task."""
-    return [
-        entry
-        for entry in state.entries
-        if entry.last_status != "RUNNING" or entry.role is not Role.CURRENT
-    ]
 
 
 def _may_skip_write(verdict: Verdict, seen: Observation) -> bool:
@@ -187,108 +165,3 @@ def _suspend(state: State) -> Verdict:
         text = "suspended before a task was launched"
         state = state.ended(attempt.number, "Suspended", text)
     return Verdict(state, phases.suspended())
-
-
-def compose(verdict: Verdict) -> Status:
-    """The status that says what was judged."""
-    state, situation = verdict.state, verdict.situation
-    seen = state.seen
-    before = seen.status
-    current = state.current
-    endpoint = _endpoint(state, current) if situation.ready and current is not None else None
-    was_ready = any(
-        each.type == "Ready" and each.status is ConditionStatus.TRUE for each in before.conditions
-    )
-    ready_at = (before.ready_at if was_ready else None) or state.now
-    return Status(
-        observed_generation=seen.generation,
-        phase=situation.phase,
-        conditions=conditions.conditions(
-            situation,
-            synced=_synced(verdict),
-            before=before.conditions,
-            generation=seen.generation,
-            now=state.now,
-        ),
-        attempt=state.attempt,
-        tasks=state.entries,
-        placement=_placement(state, current),
-        endpoint=endpoint,
-        ready_at=ready_at if situation.ready else None,
-        will_stop_at=lifetime.ends_at(state, seen.spec, current) if current and seen.spec else None,
-        last_terminations=state.terminations,
-        last_handled_reconcile_at=seen.requested or before.last_handled_reconcile_at,
-        message=situation.message,
-    )
-
-
-def _synced(verdict: Verdict) -> Condition:
-    state = verdict.state
-    attempt = state.unresolved
-    stale = (
-        attempt is not None
-        and not draining.unsent(state, attempt)
-        and state.now - draining.first_issued(state, attempt) > OVERDUE
-    )
-    for entry in _moving(state):
-        task = state.task(entry.arn)
-        when = task.observed_at if task is not None else entry.since
-        stale = stale or (when is not None and state.now - when > OVERDUE)
-    home = state.seen.home or state.seen.target
-    if state.seen.tasks or (home is not None and home.swept_since is not None):
-        return conditions.synced(stale)
-    said = (each for each in state.seen.status.conditions if each.type == "Synced")
-    return next(said, conditions.NOT_OBSERVED)  # no look yet is no news
-
-
-def _endpoint(state: State, current: Task) -> Endpoint | None:
-    task, address = state.task(current.arn), state.seen.addresses.get(TaskArn(current.arn))
-    if task is None or address is None:
-        return state.seen.status.endpoint
-    spec = state.seen.spec
-    names = {
-        (port.container_port, str(port.protocol)): port.name
-        for port in (spec.template.ports if spec is not None and spec.template else ())
-    }
-    bound = [
-        binding
-        for each in task.containers
-        for binding in each.bindings
-        if binding.container_port in PORTS and binding.host_port in (0, *PORTS)
-    ]
-    ports = [
-        EndpointPort(
-            name=names.get((each.container_port, each.protocol)) or "",
-            container_port=each.container_port,
-            host_port=each.host_port,
-            protocol=each.protocol,
-        )
-        for each in bound
-    ] or [
-        EndpointPort(name=name or "", container_port=port, host_port=port, protocol=protocol)
-        for (port, protocol), name in names.items()
-    ]
-    ports.sort(key=lambda each: (each.container_port, each.protocol))
-    return Endpoint(
-        ip=address.public_ip or address.private_ip,
-        private_ip=address.private_ip,
-        ports=tuple(ports[:MOST_PORTS]),
-    )
-
-
-def _placement(state: State, current: Task | None) -> PlacementStatus | None:
-    if current is None or state.attempt is None:
-        return None
-    task = state.task(current.arn)
-    used = (task.capacity_provider or task.launch_type) if task is not None else ""
-    before = state.seen.status.placement
-    return PlacementStatus(
-        rung=state.attempt.rung,
-        capacity_provider=used or (before.capacity_provider if before else ""),
-        reason=_why(state) if state.attempt.rung else "",
-    )
-
-
-def _why(state: State) -> str:
-    ends = (each for each in state.terminations if each.stop_code in failures.CAPACITY_STOPS)
-    return next((f"attempt {end.attempt}: {end.reason}" for end in ends), "")
