@@ -15,8 +15,8 @@ from fractal_models.container import Status
 from fractal_models.observed import ObservedTask
 from fractal_operator.core import gates, permits, phases, tokens
 from fractal_operator.core.annotations import ADOPT
-from fractal_operator.core.merge import State
 from fractal_operator.core.plan import TagTask
+from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
 ASK_AGAIN = timedelta(seconds=30)

@@ -9,9 +9,9 @@ from datetime import timedelta
 from fractal_models.container import Attempt, Spec
 from fractal_operator.core import definitions, gates, permits, phases, rest, tokens
 from fractal_operator.core.definitions import Wanted
-from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import DefinitionView, DeleteObject
+from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
 

@@ -14,7 +14,7 @@ from fractal_models.container import (
 )
 from fractal_models.observed import TaskArn
 from fractal_operator.core import conditions, draining, failures, lifetime
-from fractal_operator.core.merge import State
+from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
 OVERDUE = timedelta(seconds=60)

@@ -42,7 +42,6 @@ from fractal_operator.core import (
     tokens,
 )
 from fractal_operator.core.compose import OVERDUE, compose, moving
-from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import (
     FINALIZER,
@@ -53,6 +52,7 @@ from fractal_operator.core.plan import (
     RemoveFinalizer,
     WriteStatus,
 )
+from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
 OTHER_INSTALLATION = "OtherInstallation"

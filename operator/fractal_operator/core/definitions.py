@@ -7,9 +7,9 @@ from typing import Any
 from fractal_models.container import Attempt, Spec
 from fractal_models.observed import TaskDefinition
 from fractal_operator.core import backoff, failures, phases, request, rest, tokens
-from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import DefinitionView, Ensure, Resolve
+from fractal_operator.core.state import State
 from fractal_operator.core.tokens import region_of
 
 FAMILY_AGE = timedelta(seconds=60)

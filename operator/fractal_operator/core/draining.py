@@ -12,9 +12,9 @@ from fractal_models.container import Attempt
 from fractal_models.observed import ClusterArn
 from fractal_operator.core import failures, losses, tokens
 from fractal_operator.core.failures import Nature
-from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import Action, Find, Launch
+from fractal_operator.core.state import State
 from fractal_operator.core.tokens import region_of
 from fractal_operator.core.verdict import Verdict
 

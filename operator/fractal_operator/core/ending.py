@@ -11,9 +11,9 @@ from fractal_models.container import DeletionPolicy, Role, Task
 from fractal_models.observed import ObservedTask
 from fractal_operator.core import draining, failures, losses, phases, tokens
 from fractal_operator.core.annotations import ABANDON
-from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import Action, RemoveFinalizer, StopTask, TagTask
+from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
 STOP_AGAIN = timedelta(seconds=30)

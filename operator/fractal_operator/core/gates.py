@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from fractal_operator.core import failures, phases
-from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import ClusterView
+from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
 LOOK_AGAIN = timedelta(seconds=60)

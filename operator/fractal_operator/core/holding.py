@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fractal_models.container import OperatingMode, Spec, Task
 from fractal_operator.core import annotations, begin, ending, phases, rest, steady
-from fractal_operator.core.merge import State
+from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
 WHY = {

@@ -29,9 +29,9 @@ from fractal_operator.core import (
     tokens,
 )
 from fractal_operator.core.failures import Nature
-from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import DefinitionView, Launch, Problem, RunTask
+from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
 SEND_WINDOW = timedelta(seconds=30)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from fractal_models.container import Spec, Task
 from fractal_models.observed import STATE_RANK
 from fractal_operator.core import claims
-from fractal_operator.core.merge import State
+from fractal_operator.core.state import State
 
 LONGEST_WARNING = timedelta(minutes=5)
 

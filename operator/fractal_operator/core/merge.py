@@ -1,7 +1,8 @@
 """From what ECS shows to what the status holds: which tasks, which attempt, which ends.
 
 Theory. The status is a claim, which users can edit; ECS is the truth about tasks. A task is ours
-only if its ``startedBy`` names this installation and this object's uid. Merging
+only if its ``startedBy`` names this installation and this object's uid, or if it was adopted.
+Merging
  1. drops claims on foreign tasks, and turns stopped or lost tasks into terminations;
  2. adopts every live task of ours that the status does not know: the newest becomes Current under
     its own number, any other is Retiring or, beyond the two that the status holds, surplus;
@@ -10,76 +11,16 @@ No launch happens while step 2 has anything to do, so a wiped status cannot caus
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fractal_models.container import Attempt, Role, Task, Termination
+from fractal_models.container import Role, Task, Termination
 from fractal_models.observed import STATE_RANK, ObservedTask, TaskArn
 from fractal_operator.core import claims, failures, losses, tokens
 from fractal_operator.core.plan import Observation, Policy
-
-HEALTHY_RUN = timedelta(minutes=10)
-"""A task that ran this long clears the count of failures."""
+from fractal_operator.core.state import State, with_end
 
 LONG_PROVISIONING = timedelta(seconds=60)
-MOST_FAILURES = 1001
-"""One more than spec.backoffLimit can be; counting further means nothing."""
-
-KEPT_TERMINATIONS = 5
-MOST_SECONDS = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """The merged view that the rest of the core works on and changes.
-
-    ``highest`` is the highest attempt number seen anywhere. ``surplus`` are live tasks of ours for
-    which the status has no room; they are to be stopped.
-    """
-
-    seen: Observation
-    policy: Policy
-    attempt: Attempt | None
-    entries: tuple[Task, ...]
-    terminations: tuple[Termination, ...]
-    surplus: tuple[ObservedTask, ...]
-    highest: int
-
-    @property
-    def now(self) -> datetime:
-        return self.seen.now
-
-    @property
-    def unresolved(self) -> Attempt | None:
-        """The attempt, while nobody knows whether a task of it exists or how it ended."""
-        if self.attempt is None:
-            return None
-        numbers = {entry.attempt for entry in self.entries}
-        numbers |= {ended.attempt for ended in self.terminations}
-        return None if self.attempt.number in numbers else self.attempt
-
-    @property
-    def current(self) -> Task | None:
-        return next((each for each in self.entries if each.role is Role.CURRENT), None)
-
-    @property
-    def last_end(self) -> Termination | None:
-        """How the newest attempt ended; while none is unresolved. Superseded ones do not count."""
-        number = self.attempt.number if self.attempt else 0
-        ends = (each for each in self.terminations if each.attempt <= number)
-        newest = sorted(ends, key=lambda each: each.attempt, reverse=True)
-        told = (each for each in newest if each.stop_code != "Superseded")
-        return next(told, newest[0] if newest else None)
-
-    def task(self, arn: str) -> ObservedTask | None:
-        return next((each for each in self.seen.tasks if each.arn == arn), None)
-
-    def ended(self, attempt: int, stop_code: str, reason: str) -> "State":
-        """This state with one more termination, and its effect on the count of failures."""
-        record = Termination(
-            attempt=attempt, stop_code=stop_code, reason=reason, finished_at=self.now
-        )
-        return _with_end(self, record, ran=timedelta(0))
 
 
 def merge(seen: Observation, policy: Policy) -> State:
@@ -161,7 +102,7 @@ def _take(state: State, entry: Task, ours: Mapping[TaskArn, tuple[int, ObservedT
             reason="ECS no longer knows the task and its end was not seen",
             finished_at=state.now,
         )
-        return _with_end(state, ended, ran=_ran(state, entry, entry.started_at, state.now))
+        return with_end(state, ended, ran=_ran(state, entry, entry.started_at, state.now))
     return replace(state, entries=(*state.entries, entry))
 
 
@@ -181,7 +122,7 @@ def _stopped(state: State, entry: Task, task: ObservedTask) -> State:
         finished_at=stopped,
     )
     ran = _ran(state, entry, task.started_at or entry.started_at, stopped)
-    return _with_end(state, record, ran=ran)
+    return with_end(state, record, ran=ran)
 
 
 def exit_code(task: ObservedTask, main_container: str) -> int | None:
@@ -194,31 +135,6 @@ def exit_code(task: ObservedTask, main_container: str) -> int | None:
             code = container.exit_code
             return code if code is None else max(-(2**31), min(code, 2**31 - 1))
     return None
-
-
-def _with_end(state: State, record: Termination, ran: timedelta) -> State:
-    """``state`` with a termination; only the newest attempt's end changes what is counted."""
-    attempt = state.attempt
-    if attempt is not None and attempt.number == record.attempt:
-        count = 0 if ran >= HEALTHY_RUN else attempt.failures
-        if record.stop_code in failures.OUR_STOPS:
-            count = 0
-        elif record.stop_code not in failures.UNCOUNTED_STOPS:
-            count = min(count + 1, MOST_FAILURES)
-        used = _used(state, attempt, record, ran)
-        attempt = attempt.model_copy(update={"failures": count, "used_seconds": used})
-    others = (each for each in state.terminations if each.attempt != record.attempt)
-    return replace(state, attempt=attempt, terminations=(record, *others)[:KEPT_TERMINATIONS])
-
-
-def _used(state: State, attempt: Attempt, record: Termination, ran: timedelta) -> int:
-    """The seconds of lifetimeSeconds that are used when a task has ended."""
-    used = attempt.used_seconds + max(int(ran.total_seconds()), 0)
-    spec = state.seen.spec
-    if record.stop_code == "Expired" and spec is not None:
-        # ECS's times may come to less than ours did, or be missing: over it is all the same.
-        used = max(used, spec.timeouts.lifetime_seconds or 0)
-    return min(used, MOST_SECONDS)
 
 
 def _end_unlisted(state: State, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> State:

@@ -5,8 +5,8 @@ from typing import assert_never
 
 from fractal_models.container import Attempt, RestartPolicy, Spec, Termination
 from fractal_operator.core import backoff, failures, lifetime, phases
-from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
+from fractal_operator.core.state import State
 
 REJECTED_RETRY = timedelta(minutes=10)
 CAPACITY_FIRST_SECONDS = 15.0

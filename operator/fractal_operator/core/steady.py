@@ -21,9 +21,9 @@ from fractal_operator.core import (
     rest,
     tokens,
 )
-from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import Action, DefinitionView
+from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
 LOOK_AGAIN = timedelta(seconds=10)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from fractal_operator.core.merge import State
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import Action
+from fractal_operator.core.state import State
 
 
 @dataclass(frozen=True, slots=True)
