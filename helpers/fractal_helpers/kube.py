@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration, CoreV1Api, CustomObjectsApi
+from kubernetes.aio.client import ApiClient, Configuration, CustomObjectsApi
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.client.models import CoreV1Event, V1DeleteOptions, V1Preconditions
 
@@ -64,7 +64,6 @@ class KubeClient:
         self._renew = renew
         self._renewing = asyncio.Lock()
         self._custom = CustomObjectsApi(api)
-        self._core = CoreV1Api(api)
         self._namespaces = tuple(namespaces)
         self._observe = observe
 
@@ -210,10 +209,10 @@ class KubeClient:
     async def post_event(self, body: Mapping[str, Any], event: KubeEvent) -> None:
         """Post ``event`` about ``body``; posting the same name_suffix again changes nothing."""
         request = partial(
-            self._core.create_namespaced_event,
-            body["metadata"]["namespace"],
+            self._core,
+            "POST",
+            f"/api/v1/namespaces/{body['metadata']['namespace']}/events",
             event_of(body, event, datetime.now(UTC)),
-            _request_timeout=_TIMEOUT,
         )
         try:
             await self._call("create", "events", _name(body), request)
@@ -276,12 +275,26 @@ class KubeClient:
 
         None when it cannot be read (no permission, no such namespace, no answer).
         """
-        request = partial(self._core.read_namespace, "kube-system", _request_timeout=_TIMEOUT)
+        request = partial(self._core, "GET", "/api/v1/namespaces/kube-system")
         try:
             namespace = await self._call("get", "namespaces", "kube-system", request)
         except FractalError:
             return None
-        return str(namespace.metadata.uid) if namespace.metadata.uid else None
+        return namespace["metadata"].get("uid") or None
+
+    async def _core(self, method: str, path: str, body: CoreV1Event | None = None) -> Any:
+        """A call of the core API. CoreV1Api would import the models of all kinds: half of what
+        the operator needs to start."""
+        request = await self._api.param_serialize(
+            method,
+            path,
+            header_params={"Accept": _JSON, "Content-Type": _JSON},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        answer = await self._api.call_api(*request, _request_timeout=_TIMEOUT)
+        await answer.read()  # type: ignore[no-untyped-call]
+        return self._api.response_deserialize(answer, {"2XX": "object"}).data
 
     async def _list(self, namespace: str) -> Sequence[Mapping[str, Any]]:
         # 410: the continue token expired (5 to 15 minutes, or a compaction); begin again.
