@@ -3,9 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Tests that run at once. Those of e2e mostly wait.
 JOBS ?= 4
 CORE := tests/unit/core
 E2E_KUBECONFIG ?=
+ON_SERVER = KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" $(BIN)/python -m pytest -q
+OF_SERVER := tests/e2e tests/contract/test_kube_api.py tests/integration/test_kube_client.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo dev test check format e2e image-test crds docs monitoring bench lock clean
@@ -28,7 +31,7 @@ dev: $(INSTALLED) ## The same parts kept running, to play with; Ctrl-C ends them
 	$(BIN)/fractal-dev up
 
 test: $(INSTALLED) ## All tests that need no outside server
-	$(BIN)/python -m pytest $(CORE) -q --cov=fractal_operator.core --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
+	$(BIN)/python -m pytest $(CORE) -q -n $(JOBS) --cov=fractal_operator.core --cov-branch --cov-report=term:skip-covered --cov-fail-under=100
 	KUBECTL="$$(scripts/get-kubectl.sh)" $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --ignore=$(CORE) tests
 
 check: $(INSTALLED) ## Lint, format, types and the import rules
@@ -43,8 +46,8 @@ format: $(INSTALLED) ## Repair what `make check` can repair
 
 e2e: $(INSTALLED) ## End-to-end tests on the cluster of E2E_KUBECONFIG=… (a real API server)
 	@test -n "$(E2E_KUBECONFIG)" || { echo "make e2e needs E2E_KUBECONFIG=path/of/a/kubeconfig" >&2; exit 2; }
-	KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" \
-	  $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/e2e tests/contract/test_kube_api.py tests/integration/test_kube_client.py
+	$(ON_SERVER) -m "not alone" -n $(JOBS) --dist worksteal $(OF_SERVER)
+	$(ON_SERVER) -m alone tests/e2e
 
 image-test: $(INSTALLED) ## Build the image with buildah and run it as a pod would (as root; no container engine)
 	@command -v buildah >/dev/null && command -v debootstrap >/dev/null && test "$$(id -u)" = 0 || { echo "make image-test needs root, buildah and debootstrap" >&2; exit 2; }

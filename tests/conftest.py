@@ -20,7 +20,8 @@ settings.load_profile("repeatable")
 
 GIVEN = os.environ.get("E2E_KUBECONFIG", "")
 
-
+STANDIN_ONLY = ("test_demo.py", "test_iam.py", "test_image.py", "test_monitoring.py")
+"""Modules of tests/e2e that say nothing about the API server, or bring one of their own."""
 MONITORING = ("integration/test_alert_rules.py", "e2e/test_monitoring.py")
 
 
@@ -63,6 +64,7 @@ class Account:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         say = terminalreporter.write_line
         say(f"{_server()}: {self.ran} tests run, {len(self.skipped)} skipped")
+        say(f"run on the stand-in only, by make test: {', '.join(STANDIN_ONLY)}")
         for nodeid in self.skipped:
             say(f"skipped, which fails a run on a real server: {nodeid}", red=True)
 

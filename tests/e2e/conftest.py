@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import STANDIN_ONLY
 from tests.e2e import image, prometheus
 from tests.e2e.api import GIVEN, Api, describe, install_crd, served, standin
 from tests.e2e.proxy import Proxy, proxy
@@ -17,12 +18,15 @@ from tests.e2e.stack import Servers, World, new_namespace, new_world
 
 from fractal_dev.postgres import Postgres
 
-# The demo brings an API server of its own; Helm needs one with RBAC and server-side apply.
-collect_ignore = ["test_demo.py"] if GIVEN else ["test_chart.py", "test_waiting.py"]
-if GIVEN or not prometheus.available():
-    collect_ignore.append("test_monitoring.py")  # tests/conftest.py says so
-if not image.available():
-    collect_ignore.append("test_image.py")
+if GIVEN:
+    collect_ignore = list(STANDIN_ONLY)
+else:
+    # Helm needs a server with RBAC and server-side apply.
+    collect_ignore = ["test_chart.py", "test_waiting.py"]
+    if not prometheus.available():
+        collect_ignore.append("test_monitoring.py")  # tests/conftest.py says so
+    if not image.available():
+        collect_ignore.append("test_image.py")
 
 ECS = [sys.executable, "-m", "fractal_dev.ecs", "--start-seconds", "0.6", "--stop-seconds", "0.3"]
 
