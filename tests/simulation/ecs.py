@@ -107,9 +107,10 @@ class SimEcs(EcsWorld):
 
     def _crash(self, arn: TaskArn) -> None:
         if self.chaos.dies_running:  # else the faults have ceased
-            self._die(arn, self._rng.choice((0, 1, 137)))
+            self.die(arn, self._rng.choice((0, 1, 137)))
 
-    def _die(self, arn: TaskArn, code: int) -> None:
+    def die(self, arn: TaskArn, code: int) -> None:
+        """The task's main container exits."""
         if arn in self.tasks and self.tasks[arn].live:
             self._over(arn, containers=(ObservedContainer("app", "STOPPED", code),))
 
@@ -167,7 +168,7 @@ class SimEcs(EcsWorld):
         told = super().stop_task(cluster, arn, reason)
         if told is not None and task is not None and task.desired_status != "STOPPED":
             pause = self._rng.random() * self.chaos.stop_seconds
-            self.timeline.after(pause, lambda: self._die(arn, 137))
+            self.timeline.after(pause, lambda: self.die(arn, 137))
         return told
 
     def tag_task(self, arn: TaskArn, tags: Mapping[str, str]) -> None:

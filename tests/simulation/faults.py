@@ -19,11 +19,14 @@ CALL_FAULTS = {
 }
 """Faults of single calls, and their share of all calls.
 
-``crash-before`` and ``-after``: the process dies then. ``refused``: Unavailable, nothing happened.
-``throttled``: so, for its rate. ``unsent``: OutcomeUnknown, nothing happened. ``lost``: it happened,
-the answer is lost (OutcomeUnknown). ``late``: OutcomeUnknown, and it happens afterwards, at most
-40 s after the call. ``slow``: it takes up to 13 s.
+``crash-before`` and ``-after``: the process dies then. ``refused``: Unavailable, it did not
+happen. ``throttled``: so, for its rate. ``unsent``: OutcomeUnknown, it did not happen. ``lost``: it
+happened, but the answer is lost (OutcomeUnknown). ``late``: OutcomeUnknown, and it happens after
+that, at most 40 s after the call. ``slow``: it takes up to 13 s.
 """
+
+OUTAGES = ("database", "kube", "ecs", "access", "processes")
+"""What is down for up to 400 s; ``access``: ECS refuses the credentials."""
 
 LATEST_LANDING = 40.0
 """A call reaches its server within this (a bound of the drain, docs/safety.md)."""

@@ -5,7 +5,6 @@ that start asyncio tasks (dispatch, sweeps, ring) are played here, in the same o
 """
 
 from collections.abc import Coroutine, Mapping
-from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
 
 INSTALL = "sim"
 LEASE = ObjectKey("system", "fractal-leader")
+METRICS = Metrics(CollectorRegistry())
+"""One for all processes: they are slow to make, and no invariant looks at them."""
 WORKERS = 4
 TICK_SECONDS = 1.0
 RING_TICKS = 4
@@ -70,9 +71,7 @@ class Operator:
         )
         kube = Timed(world.kube, wire)
         ecs = Permits(world, FakeEcs(world.ecs, wire))
-        metrics = Metrics(CollectorRegistry())
-        self.ledger = copy(world.ledger)  # the same rows, by this process's wire
-        self.ledger._wire = wire
+        ledger = world.ledger.over(wire)
         self.queue: WorkQueue[ObjectKey] = WorkQueue(clock.monotonic)
         objects, memories, clusters = Objects(), Memories(), Clusters()
         self.leader = Leader(kube, clock, LEASE, self.name, Terms()) if elected else None
@@ -86,7 +85,7 @@ class Operator:
             for body in objects.bodies():
                 wake(uid_of(body))
 
-        self.recorder = Recorder(self.ledger, clock, refused=refused.append, replay=replay)
+        self.recorder = Recorder(ledger, clock, refused=refused.append, replay=replay)
         tasks = Tasks(INSTALL, wake, lambda: world.watch.duplicate_seen(self.name))
         self.observer = Observer(
             ecs=ecs,
@@ -106,7 +105,7 @@ class Operator:
             observer=self.observer,
             recorder=self.recorder,
             policy=policy,
-            metrics=metrics,
+            metrics=METRICS,
             leads=self.leads,
         )
         reconciler = Reconciler(
@@ -129,7 +128,7 @@ class Operator:
             reconciler=reconciler,
             actor=actor,
             recorder=self.recorder,
-            metrics=metrics,
+            metrics=METRICS,
             health=Health(clock.monotonic, steps=STEPS),
             leader=self.leader,
             workers=WORKERS,

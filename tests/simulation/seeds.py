@@ -5,8 +5,14 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
+from tests.simulation.invariants import SOMETIMES
 from tests.simulation.runs import Result, run_seed
+from tests.simulation.sweep import Plan, plans, run_plan
+
+ENOUGH = 500
+"""From how many seeds on all of SOMETIMES must have been reached."""
 
 
 def main() -> int:
@@ -15,15 +21,19 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--strict", action="store_true", help="let known, open bugs fail, too")
+    parser.add_argument("--sweep", action="store_true", help="each call by each kind of fault")
     given = parser.parse_args()
+    if given.sweep:
+        return sweep(given.jobs)
     if given.seed is not None:
-        return replay(given.seed)
-    return many(range(given.first, given.first + given.seeds), given.jobs)
+        return replay(given.seed, strict=given.strict)
+    return many(range(given.first, given.first + given.seeds), given.jobs, strict=given.strict)
 
 
-def replay(seed: int) -> int:
+def replay(seed: int, *, strict: bool) -> int:
     """One run as a timeline."""
-    result = run_seed(seed, keep=0)
+    result = run_seed(seed, keep=0, strict=strict)
     for line in result.tail:
         print(line)
     print(f"seed {seed}: {result.chaos.told()}")
@@ -31,17 +41,19 @@ def replay(seed: int) -> int:
     return 1 if result.failure else 0
 
 
-def many(seeds: range, jobs: int) -> int:
+def many(seeds: range, jobs: int, *, strict: bool) -> int:
     """All runs; prints each failure, and what was reached."""
     began = time.monotonic()
     failed: list[Result] = []
     sometimes: Counter[str] = Counter()
     faults: Counter[str] = Counter()
+    known: Counter[str] = Counter()
     calls, seconds, launches = 0, 0.0, 0
     with ProcessPoolExecutor(jobs) as pool:
-        for result in pool.map(run_seed, seeds, chunksize=10):
+        for result in pool.map(partial(run_seed, strict=strict), seeds, chunksize=10):
             sometimes.update(result.sometimes)
             faults.update(result.faults)
+            known.update(result.known.keys())
             calls += result.calls
             seconds += result.seconds
             launches += result.launches
@@ -51,13 +63,35 @@ def many(seeds: range, jobs: int) -> int:
     took = time.monotonic() - began
     print(
         f"{len(seeds)} seeds, {len(failed)} failed; {len(seeds) / took * 60:.0f} seeds a minute "
-        f"({jobs} processes); {calls} calls, {launches} launches, {seconds / 3600:.0f} simulated hours"
+        f"({jobs} processes); {calls} calls, {launches} launches, {seconds / 3600:.0f} hours"
     )
     print("faults:", dict(sorted(faults.items())))
-    for name, count in sorted(sometimes.items()):
-        if " of " not in name:
-            print(f"  sometimes {name}: {count}")
-    return 1 if failed else 0
+    print("seeds that show a known, open bug:", dict(known))
+    never = [name for name in SOMETIMES if not sometimes[name]]
+    for name in SOMETIMES:
+        print(f"  sometimes {name}: {sometimes[name]}")
+    if never and len(seeds) >= ENOUGH:
+        print(f"never reached, so nothing is proven of it: {', '.join(never)}")
+    return 1 if failed or (never and len(seeds) >= ENOUGH) else 0
+
+
+def sweep(jobs: int) -> int:
+    """Every call of the reference workload by every kind of fault."""
+    began = time.monotonic()
+    reference = run_plan(Plan())
+    todo = [*plans(reference.called, all_reads=True)]
+    failed = 0
+    with ProcessPoolExecutor(jobs) as pool:
+        run = partial(run_plan, launches=reference.launches)
+        for outcome in pool.map(run, todo, chunksize=20):
+            if outcome.failure:
+                failed += 1
+                print(f"{outcome.plan}: {outcome.failure}")
+                for line in outcome.tail if failed <= 3 else ():
+                    print("  " + line)
+    took = time.monotonic() - began
+    print(f"{len(todo)} plans, {reference.launches} launches each; {failed} failed; {took:.0f} s")
+    return 1 if failed or reference.failure else 0
 
 
 def tell(result: Result, *, full: bool) -> None:

@@ -100,7 +100,7 @@ class Users:
                 if act == "recreate":
                     self._made_again.add(key)
                     self._make_again(key)
-            case "force":
+            case _:
                 self._force(key)
 
     def _make_again(self, key: ObjectKey) -> None:

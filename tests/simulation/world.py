@@ -13,9 +13,9 @@ from tests.simulation.ecs import SimEcs
 from tests.simulation.faults import LATEST_LANDING, Chaos
 from tests.simulation.invariants import Watchman
 from tests.simulation.kube import SimKube
+from tests.simulation.ledger import SimLedger
 from tests.simulation.process import Operator
 from tests.simulation.timeline import Job, Pending, SimClock, Timeline
-from tests.unit.shell.fakes import FakeLedger
 from tests.unit.shell.kube_world import Body
 from tests.unit.shell.wire import Wire
 
@@ -34,10 +34,20 @@ ECS_WRITES = {"run_task", "stop_task", "tag_task", "ensure_definition"}
 LEDGER_WRITES = {"write", "touch", "close_missing"}
 LEDGER = LEDGER_WRITES | {"live_uids"}
 NOTABLE = KUBE_WRITES | ECS_WRITES | {"write"}
-"""Writes that a converged world does not see: all but renewals of the Lease, notes of when a task was
-last seen, and the audit."""
+"""Writes that a converged world does not see: all but the Lease, last_pinged and the audit."""
 
 WRITES = KUBE_WRITES | ECS_WRITES | LEDGER_WRITES | LEASES - {"get_lease"}
+
+REFUSALS = {
+    "refused": Unavailable("simulated: refused"),
+    "throttled": Throttled("simulated: Rate exceeded"),
+}
+
+
+def _silence(name: str) -> FractalError:
+    """No answer: of a read it matters nothing whether it happened."""
+    text = "simulated: no answer"
+    return OutcomeUnknown(text) if name in WRITES else Unavailable(text)
 
 
 class World:
@@ -46,27 +56,24 @@ class World:
     def __init__(
         self, rng: Random, chaos: Chaos, plan: dict[int, str] | None = None, *, keep: int = 30
     ) -> None:
-        self.rng, self.chaos, self.plan = rng, chaos, plan or {}
+        self.rng, self.chaos, self.began, self.plan = rng, chaos, chaos, plan or {}
         self.timeline = Timeline()
         self.clock = SimClock(self.timeline)
         self.watch = Watchman(self)
         self.kube = SimKube(self.clock, self._changed)
         self.ecs = SimEcs(self.timeline, rng, self.watch.launched, self.watch.stops)
         self.ecs.chaos = chaos
-        self.ledger = FakeLedger(Wire())
+        self.ledger = SimLedger(Wire())
         self.operators: list[Operator | None] = [None] * chaos.operators
+        self.unruled = chaos.operators > 1 and not chaos.election  # both act, at once
         self.down: set[str] = set()
         self.calls = 0
         self.writes = 0
+        self.noting = plan is not None  # a plan's run: only what it says goes wrong
         self.called: list[str] = []
         self.faults: Counter[str] = Counter()
         self.trace: deque[tuple[float, str, str, Any]] = deque(maxlen=keep or None)
         self.starts = 0
-
-    @property
-    def unruled(self) -> bool:
-        """Whether two processes act at once, without an election."""
-        return len(self.operators) > 1 and not self.chaos.election
 
     def log(self, who: str, what: str, about: Any = "") -> None:
         self.trace.append((self.timeline.now, who, what, about))
@@ -99,6 +106,8 @@ class World:
         place = self.operators.index(operator)
         self.operators[place] = None
         pause = self.rng.uniform(0.5, 60) if self.rng.random() < 0.8 else self.rng.uniform(60, 600)
+        if self.noting:
+            pause = 1.0
         self.timeline.after(pause, partial(self._start, place))
 
     def retire(self) -> None:
@@ -117,7 +126,7 @@ class World:
         """One call of a process: what goes wrong with it, when it happens, when it is answered."""
         self.calls += 1
         name, writes = call.method, call.method in WRITES
-        if self.plan:
+        if self.noting:
             self.called.append(name)
         error = self._refusal(operator, name)
         kind = self._fault(name) if error is None else ""
@@ -126,32 +135,24 @@ class World:
             self.faults[kind] += 1
         now, rng = self.timeline.now, self.rng
         sent = now + rng.random() * 0.05
-        match kind:
-            case "":
-                pass
-            case "crash-before":
-                self.log(operator.name, f"{name} CRASH BEFORE", call)
-                return self.crash(operator)
-            case "refused":
-                error = Unavailable("simulated: refused")
-            case "throttled":
-                error = Throttled("simulated: throttled")
-            case "unsent":
-                error = OutcomeUnknown("simulated: timeout") if writes else Unavailable("timeout")
-            case "crash-after":
-                self.timeline.at(sent, partial(self._land, operator, call, kind))
-                self.timeline.at(sent + 0.001, partial(self.crash, operator))
-                return None
-            case "lost" | "late":
-                answered = now + rng.uniform(2, 15)
-                landed = sent if kind == "lost" else rng.uniform(answered, now + LATEST_LANDING)
-                if writes:
-                    self.timeline.at(landed, partial(self._land, operator, call, kind))
-                lost = OutcomeUnknown("simulated: no answer") if writes else Unavailable("silent")
-                self.timeline.at(answered, partial(operator.answer, job, None, lost))
-                return None
-            case "slow":
-                sent = now + rng.uniform(0.5, 13)
+        if kind == "crash-before":
+            self.log(operator.name, f"{name} CRASH BEFORE", call)
+            return self.crash(operator)
+        if kind == "crash-after":
+            self.timeline.at(sent, partial(self._effect, operator, call, kind))
+            self.timeline.at(sent + 0.001, partial(self.crash, operator))
+            return None
+        if kind in ("lost", "late"):
+            answered = now + rng.uniform(2, 15)
+            landed = sent if kind == "lost" else rng.uniform(answered, now + LATEST_LANDING)
+            if writes:
+                self.timeline.at(landed, partial(self._effect, operator, call, kind))
+            self.timeline.at(answered, partial(operator.answer, job, None, _silence(name)))
+            return None
+        if kind == "slow":
+            sent = now + rng.uniform(0.5, 13)
+        if kind in ("refused", "throttled", "unsent"):
+            error = _silence(name) if kind == "unsent" else REFUSALS[kind]
         if name in LEASES and sent - now > call.arguments[-1]:
             error = OutcomeUnknown("simulated: later than asked for")
         if error is not None:
@@ -174,7 +175,7 @@ class World:
         return Unavailable("ECS is down") if "ecs" in down else None
 
     def _fault(self, name: str) -> str:
-        if self.plan:
+        if self.noting:
             return self.plan.get(self.calls, "")
         draw = self.rng.random()
         for kind, rate in self.chaos.rates.items():
@@ -182,6 +183,9 @@ class World:
             if draw < 0:
                 return kind
         return ""
+
+    def _effect(self, operator: Operator, call: Pending, kind: str) -> None:
+        self._land(operator, call, kind)
 
     def _serve(self, operator: Operator, job: Job, call: Pending, kind: str) -> None:
         value, error = self._land(operator, call, kind)
@@ -196,11 +200,12 @@ class World:
         try:
             value = self._stale_list() if call.method == "list" else call.do()
         except FractalError as error:
+            self.watch.refused(error)
             self.log(operator.name, f"{call.method} {kind}! {error}", call)
             return None, error
         if call.method in WRITES:
             self.writes += call.method in NOTABLE
-            self.watch.landed(operator, call)
+            self.watch.landed(operator, call, value)
         self.log(operator.name, f"{call.method} {kind}".strip(), call)
         return value, None
 

@@ -1,0 +1,54 @@
+"""The simulation, as far as every run of the tests has time for it; `make simulate` has more."""
+
+from functools import cache
+
+import pytest
+from tests.simulation.faults import CALL_FAULTS
+from tests.simulation.invariants import SITUATIONS
+from tests.simulation.runs import run_seed
+from tests.simulation.sweep import Outcome, Plan, plans, run_plan
+
+SEEDS = 80
+CHUNK = 20
+
+
+@cache
+def reference() -> Outcome:
+    """The workload without any fault."""
+    return run_plan(Plan())
+
+
+def test_without_faults_the_workload_launches_what_it_asks_for() -> None:
+    assert reference().failure == ""
+    assert reference().launches == 6
+
+
+@pytest.mark.parametrize("kind", CALL_FAULTS)
+def test_each_call_may_be_struck(kind: str) -> None:
+    met: set[str] = set()
+    struck = 0
+    for plan in plans(reference().called, all_reads=False):
+        if plan.kind == kind:
+            outcome = run_plan(plan, reference().launches)
+            assert not outcome.failure, "\n".join((str(plan), outcome.failure, *outcome.tail))
+            met |= outcome.sometimes
+            struck += 1
+    assert struck >= 100
+    assert met >= {f"{kind} {situation}" for situation in SITUATIONS}
+
+
+@pytest.mark.parametrize("first", range(1, SEEDS, CHUNK))
+def test_seeds(first: int) -> None:
+    launches = 0
+    for seed in range(first, first + CHUNK):
+        result = run_seed(seed)
+        told = (f"seed {seed}: {result.failure}", result.chaos.told(), *result.tail)
+        assert not result.failure, "\n".join(told)
+        launches += result.launches
+    assert launches > CHUNK
+
+
+def test_a_seed_is_the_same_run_ever_again() -> None:
+    once, again = run_seed(5, keep=0), run_seed(5, keep=0)
+    assert once.tail == again.tail
+    assert len(once.tail) > 100
