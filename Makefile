@@ -7,11 +7,14 @@ INSTALLED := $(VENV)/.installed
 JOBS ?= 4
 CORE := tests/unit/core
 E2E_KUBECONFIG ?=
+SEEDS ?= 1000
+FIRST ?= 1
+SIM_JOBS ?= 2
 ON_SERVER = KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" $(BIN)/python -m pytest -q
 OF_SERVER := tests/e2e tests/contract/test_kube_api.py tests/integration/test_kube_client.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check format e2e image-test crds docs monitoring bench lock clean
+.PHONY: help install demo dev test check format e2e image-test crds docs monitoring simulate bench lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +69,9 @@ monitoring: $(INSTALLED) ## Tests of dashboard and alerts with a real Prometheus
 	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { echo "make monitoring needs Debian's package prometheus" >&2; exit 2; }
 	KUBECTL="$$(scripts/get-kubectl.sh)" $(BIN)/python -m pytest -q -n 2 tests/unit/test_observability.py \
 	  tests/integration/test_alert_rules.py tests/e2e/test_monitoring.py
+
+simulate: $(INSTALLED) ## Seeds of faults on the real core and shell: SEEDS=1000 FIRST=1, SEED=n replays one, SWEEP=1 strikes each call
+	$(BIN)/python -m tests.simulation.seeds --jobs $(SIM_JOBS) --seeds $(SEEDS) --first $(FIRST) $(if $(SEED),--seed $(SEED)) $(if $(SWEEP),--sweep) $(if $(STRICT),--strict)
 
 bench: $(INSTALLED) ## Count writes and AWS calls; exits non-zero if a bound is broken
 	$(BIN)/python -m benchmarks.counts
