@@ -14,6 +14,7 @@ from tests.spec_cases import BAD, GOOD, Bad, definition, template
 from tests.unit.test_container_status import FULL
 
 from fractal_models.container import InvalidSpec, Status, parse_spec
+from fractal_models.crd import UNSEEN
 from fractal_models.kube import API_VERSION, GROUP, KIND, PLURAL, VERSION
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
@@ -163,7 +164,7 @@ def test_a_status_cannot_be_written_through_the_spec_nor_grow_without_bound(
     text = yaml.safe_dump(body)
     assert api.kubectl("create", "-n", namespace, "-f", "-", stdin=text).returncode == 0
     got = json.loads(api.kubectl("get", "fc", "bounded", "-n", namespace, "-o", "json").stdout)
-    assert "status" not in got
+    assert got["status"] == UNSEEN
     with api.client() as connection, pytest.raises(ApiException) as caught:
         client.CustomObjectsApi(connection).patch_namespaced_custom_object_status(
             GROUP, VERSION, namespace, PLURAL, "bounded", {"status": {"message": "m" * 1025}}

@@ -84,8 +84,16 @@ def test_no_permission_to_launch(world: World) -> None:
     names = ["denied-1", "denied-2", "denied-3"]
     for name in names:
         world.create(name)
-    until(lambda: any("Stalled" in str(world.status(name)) for name in names), "a first status")
-    stalled(world, "denied-1", "AccessDenied", r"ecs:RunTask.*permissions")
+    # Whichever asks first is refused; the others are told of it, and do not ask.
+    first = until(
+        lambda: next(
+            (n for n in names if world.condition(n, "Stalled").get("status") == "True"), ""
+        ),
+        "one of them waits for a person",
+    )
+    stalled(world, first, "AccessDenied", r"ecs:RunTask.*permissions")
+    for name in names:
+        world.until_condition(name, "Ready", "False", "AccessDenied")
     assert world.ecs.errors()["RunTask:AccessDeniedException"] <= 3  # a breaker, no storm
 
 
