@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 
 Lease = Mapping[str, Any]
 
+LONGEST = 300
+"""Seconds that a rival's Lease is believed to last, whatever it says: the most that
+FRACTAL_LEASE_SECONDS may be. An edited Lease could else keep everybody from leading for years."""
+
 NOT_LEADING = "this process is not the leader, so it changes nothing"
 
 
@@ -113,7 +117,7 @@ class Leader:
         if lease["metadata"]["resourceVersion"] != self._rival_version:
             self._rival_version = lease["metadata"]["resourceVersion"]
             seconds = spec.get("leaseDurationSeconds") or self._terms.lease
-            self._rival_until = self._clock.monotonic() + seconds
+            self._rival_until = self._clock.monotonic() + min(seconds, LONGEST)
 
     def _claim(self, lease: Lease | None) -> dict[str, Any]:
         old = _spec(lease) if lease is not None else {}

@@ -17,6 +17,7 @@ from tests.unit.shell.wire import FakeClock, run
 
 from fractal_models.errors import AccessDenied, Conflict, Gone, OutcomeUnknown, Unavailable
 from fractal_models.kube import KubeEvent, ObjectKey
+from fractal_operator.settings import Settings
 from fractal_operator.shell.leader import Leader, LeadLost, Terms
 
 KEY = ObjectKey("system", "release-leader")
@@ -465,6 +466,24 @@ def test_a_lease_of_other_terms_is_waited_for_as_it_says(election: Election) -> 
     election.world.create_lease(KEY, {"holderIdentity": "x", "leaseDurationSeconds": 40})
     one = election.enter("one")
     assert 40 <= election.until(lambda: election.leading() == [one], 60) <= 40 + 2 * STEP
+
+
+def test_a_lease_is_believed_for_as_long_as_settings_allow_and_no_longer(
+    election: Election,
+) -> None:
+    """Somebody edits the Lease of a leader: that one ends, and nobody is kept out for a day."""
+    one = election.enter("one")
+    election.run(5)
+    edited = {"holderIdentity": "nobody", "leaseDurationSeconds": 100_000}
+    election.world.update_lease(election.world.leases[KEY], edited)
+    election.run(5)
+    assert isinstance(one.ended, LeadLost)
+    election.kill(one)
+    two = election.enter("two")
+    longest = Settings.model_json_schema()["properties"]["lease_seconds"]["maximum"]
+    took = election.until(lambda: election.leading() == [two], longest + 10)
+    assert longest <= took <= longest + TERMS.retry
+    assert election.spec()["leaseDurationSeconds"] == TERMS.lease
 
 
 def test_two_who_create_the_lease_at_once(election: Election) -> None:
