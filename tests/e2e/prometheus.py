@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 from tests.e2e.stack import until
 
-WINDOW = "5m"
-"""What Grafana would put in the place of $__rate_interval: longer than a test."""
+VARIABLES = {"$job": ".+", "$namespace": ".*", "$__rate_interval": "5m"}
+"""What Grafana would put in their places: all installations, and a time longer than a test."""
 
 
 def available() -> bool:
@@ -44,7 +44,7 @@ class Prometheus:
 
     def values(self, expr: str) -> list[float]:
         """The values of an instant vector that a dashboard would draw: NaN is none."""
-        for variable, value in {"$job": ".+", "$__rate_interval": WINDOW}.items():
+        for variable, value in VARIABLES.items():
             expr = expr.replace(variable, value)
         result = self.ask("query", query=expr)["result"]
         found = (float(each["value"][1]) for each in result)

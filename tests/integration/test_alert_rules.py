@@ -64,6 +64,23 @@ def gauge(name: str, values: str, labels: str = "") -> dict[str, str]:
     return {f"{name}{{{JOB}{labels}}}": values}
 
 
+def installation(namespace: str) -> str:
+    """The labels of one of several: the chart's Service, and so the job, is named alike in each."""
+    return f'job="fractal-operator",namespace="{namespace}",instance="{namespace}:8080"'
+
+
+def leader(namespace: str, leads: int) -> dict[str, str]:
+    return {f'leader_election_master_status{{{installation(namespace)},name="l"}}': f"{leads}x60"}
+
+
+def database(namespace: str, errors: int, written: int) -> dict[str, str]:
+    labels = installation(namespace)
+    return {
+        f"fractal_db_errors_total{{{labels}}}": f"0+{errors}x60",
+        f"fractal_db_write_duration_seconds_count{{{labels}}}": f"0+{written}x60",
+    }
+
+
 STALLED = ',type="Stalled",status="True"'
 PATCHES = f'fractal_kube_requests_total{{{JOB},verb="patch",resource="x",code="200"}}'
 LONGEST = f"workqueue_longest_running_processor_seconds{QUEUE}"
@@ -82,6 +99,12 @@ CASES = (
     Case("FractalOperatorDown", "a restart", False, gauge("up", "1x27 0 0 0 1x30")),
     Case("FractalOperatorDown", "somebody else", False, {'up{job="api"}': "0x60"}),
     Case("FractalOperatorAbsent", "never there", True),
+    Case(
+        "FractalOperatorDown",
+        "one of several namespaces",
+        True,
+        {f"up{{{installation('a')}}}": "1x60", f"up{{{installation('b')}}}": "0x60"},
+    ),
     Case("FractalOperatorAbsent", "there", False, gauge("fractal_build_info", "1x60")),
     Case(
         "FractalOperatorRestarts",
@@ -120,6 +143,8 @@ CASES = (
             'leader_election_master_status{job="f",instance="b",name="l"}': "1x60",
         },
     ),
+    Case("FractalNoLeader", "a leads, b does not", True, leader("a", 1) | leader("b", 0)),
+    Case("FractalNoLeader", "a and b lead", False, leader("a", 1) | leader("b", 1)),
     Case("FractalNoLeader", "no election", False, gauge("fractal_build_info", "1x60")),
     Case(
         "FractalEventLoopBlocked",
@@ -308,6 +333,18 @@ CASES = (
         False,
         gauge("fractal_db_errors_total", "0+1x60")
         | gauge("fractal_db_write_duration_seconds_count", "0+9x60"),
+    ),
+    Case(
+        "FractalDatabaseDown",
+        "that of a writes, that of b does not",
+        True,
+        database("a", errors=0, written=9) | database("b", errors=2, written=0),
+    ),
+    Case(
+        "FractalDatabaseDown",
+        "those of a and b write",
+        False,
+        database("a", errors=0, written=9) | database("b", errors=2, written=9),
     ),
     Case("FractalDatabaseLag", "grows", True, gauge("fractal_db_lag_seconds", "0x5 0+60x60")),
     Case("FractalDatabaseLag", "a burst", False, gauge("fractal_db_lag_seconds", "0x25 20x60")),

@@ -41,7 +41,7 @@ def test_the_files_of_the_chart_are_fresh(tmp_path: Path) -> None:
 def test_the_dashboard_can_be_imported_anywhere() -> None:
     assert (BOARD["uid"], BOARD.get("id")) == (UID, None)
     variables = {each["name"]: each["type"] for each in BOARD["templating"]["list"]}
-    assert variables == {"datasource": "datasource", "job": "query"}
+    assert variables == {"datasource": "datasource", "namespace": "query", "job": "query"}
     sources = re.findall(
         r'"datasource": \{\s*"type": "(\w+)",\s*"uid": "([^"]+)"', dashboard_json()
     )
@@ -86,7 +86,8 @@ def test_a_panel_says_what_it_shows(panel: Panel) -> None:
     for target in panel["targets"]:
         selectors = re.findall(r"\{(.*?)\}", target["expr"])
         assert selectors
-        assert all(selector.startswith('job=~"$job"') for selector in selectors)
+        chosen = 'job=~"$job",namespace=~"$namespace"'
+        assert all(selector.startswith(chosen) for selector in selectors)
         shown = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
         grouped = re.search(r"by \(([^)]*)\)", target["expr"])
         by = set(grouped[1].split(", ")) if grouped else {"instance"}
@@ -133,6 +134,13 @@ def test_an_alert_is_named_and_told_in_sentences(alert: Any) -> None:
     assert alert.summary.endswith(".")
     assert alert.description.endswith((".", "policy."))
     assert re.fullmatch(r"(\d+m)?", alert.lasting)
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(alert.name))
+def test_an_alert_tells_installations_apart(alert: Any) -> None:
+    """Of one release in two namespaces: their Services, and so their jobs, have one name."""
+    for labels in re.findall(r"(?:by|on) \(([^)]*)\)", alert.expr):
+        assert {"job", "namespace"} <= set(labels.split(", "))
 
 
 def test_the_runbooks_ask_aws_for_what_it_has() -> None:

@@ -1,8 +1,9 @@
 """What an alert is: when to wake somebody, and when to tell somebody in the morning.
 
 Thresholds follow prometheus-operator's own alerts where it has such a one: 10 % of errors for 10
-minutes. Each alert has a page in docs/runbooks/. Rules are by ``job``, so that several
-installations may share a Prometheus.
+minutes. Each alert has a page in docs/runbooks/. Rules are by ``job`` and
+``namespace``, so that several installations may share a Prometheus: with the chart, ``job`` is the
+name of the Service, which is the same in each namespace.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Alert:
     description: str
 
 
-def share(part: str, whole: str, window: str, above: float, by: str = "job") -> str:
+def share(part: str, whole: str, window: str, above: float, by: str = "job, namespace") -> str:
     """Whether more than ``above`` of the counted ``whole`` is ``part``, within ``window``."""
     return (
         f"sum by ({by}) (rate({part}[{window}]))\n"

@@ -16,9 +16,10 @@ def _burn(times: float, window: str) -> str:
     """Whether the budget of slow starts burns ``times`` as fast as it may (SRE workbook, ch. 5)."""
     name = "fractal_container_start_duration_seconds"
     return (
-        f'1 - sum by (job) (rate({name}_bucket{{le="{START_SECONDS}.0"}}[{window}]))\n'
-        f"  / sum by (job) (rate({name}_count[{window}])) > {times * (1 - OBJECTIVE):g}\n"
-        f"and sum by (job) (increase({name}_count[{window}])) > {FEW_STARTS}"
+        f'1 - sum by (job, namespace) (rate({name}_bucket{{le="{START_SECONDS}.0"}}[{window}]))\n'
+        f"  / sum by (job, namespace) (rate({name}_count[{window}]))"
+        f" > {times * (1 - OBJECTIVE):g}\n"
+        f"and sum by (job, namespace) (increase({name}_count[{window}])) > {FEW_STARTS}"
     )
 
 
@@ -27,7 +28,7 @@ CONTAINERS: tuple[Alert, ...] = (
         "FractalContainersStalled",
         "warning",
         "5m",
-        'max by (job) (fractal_container_conditions{type="Stalled",status="True"}) > 0',
+        'max by (job, namespace) (fractal_container_conditions{type="Stalled",status="True"}) > 0',
         "FractalContainers need somebody's help.",
         "{{ $value }} objects are Stalled: they wait for a change of their spec or surroundings.",
     ),
@@ -35,7 +36,7 @@ CONTAINERS: tuple[Alert, ...] = (
         "FractalDeletionStuck",
         "warning",
         "1m",
-        "max by (job) (fractal_oldest_deletion_seconds) > 900",
+        "max by (job, namespace) (fractal_oldest_deletion_seconds) > 900",
         "A FractalContainer cannot be deleted.",
         "An object was deleted {{ $value | humanizeDuration }} ago and is still there.",
     ),
@@ -50,7 +51,8 @@ CONTAINERS: tuple[Alert, ...] = (
             0.2,
         ),
         "Many launches fail.",
-        "{{ $value | humanizePercentage }} of the RunTask calls of {{ $labels.job }} fail.",
+        "{{ $value | humanizePercentage }} of the RunTask calls"
+        " of {{ $labels.namespace }}/{{ $labels.job }} fail.",
     ),
     Alert(
         "FractalCapacityUnavailable",
@@ -77,7 +79,7 @@ CONTAINERS: tuple[Alert, ...] = (
         "FractalDuplicateTask",
         "critical",
         "",
-        "max by (job, instance) (fractal_duplicate_tasks_total) > 0",
+        "max by (job, namespace, instance) (fractal_duplicate_tasks_total) > 0",
         "Two live tasks were seen for one attempt of one object.",
         "{{ $value }} second tasks since {{ $labels.instance }} started. This must never happen.",
     ),
@@ -85,7 +87,7 @@ CONTAINERS: tuple[Alert, ...] = (
         "FractalLaunchesPaused",
         "critical",
         "1m",
-        "max by (job) (fractal_launches_paused) > 0",
+        "max by (job, namespace) (fractal_launches_paused) > 0",
         "Launches are paused: too many tasks vanished at once.",
         "{{ $value }} ECS clusters no longer show many of the tasks that ran there.",
     ),
@@ -93,9 +95,9 @@ CONTAINERS: tuple[Alert, ...] = (
         "FractalSpotInterruptionStorm",
         "warning",
         "",
-        f"sum by (job) (increase({_SPOT}[10m])) > 5\n"
-        f"and sum by (job) (increase({_SPOT}[10m]))\n"
-        '  > 0.1 * max by (job) (fractal_containers{phase="Running"})',
+        f"sum by (job, namespace) (increase({_SPOT}[10m])) > 5\n"
+        f"and sum by (job, namespace) (increase({_SPOT}[10m]))\n"
+        '  > 0.1 * max by (job, namespace) (fractal_containers{phase="Running"})',
         "AWS reclaims much Spot capacity.",
         "{{ $value | humanize }} tasks were interrupted in 10 minutes, more than a tenth of all.",
     ),

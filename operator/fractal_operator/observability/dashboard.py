@@ -27,6 +27,7 @@ UID = "fractal-operator"
 WIDTH = 24
 _SIZES = {"stat": (6, 4), "timeseries": (8, 7)}
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+_CHOSEN = 'job=~"$job",namespace=~"$namespace"'
 
 Json = dict[str, Any]
 
@@ -37,8 +38,8 @@ def dashboard_json() -> str:
 
 
 def promql(query: Query) -> str:
-    """A query with the dashboard's selection of jobs in each selector."""
-    return query.expr.replace("{", '{job=~"$job",').replace(",}", "}")
+    """A query with the dashboard's selection of installations in each selector."""
+    return query.expr.replace("{", f"{{{_CHOSEN},").replace(",}", "}")
 
 
 def _dashboard() -> Json:
@@ -53,7 +54,7 @@ def _dashboard() -> Json:
         "timezone": "browser",
         "time": {"from": "now-3h", "to": "now"},
         "refresh": "30s",
-        "templating": {"list": [_datasource(), _job()]},
+        "templating": {"list": [_datasource(), _namespace(), _job()]},
         "annotations": {"list": [_restarts()]},
         "links": [],
         "panels": list(_panels()),
@@ -71,20 +72,30 @@ def _datasource() -> Json:
     }
 
 
+def _namespace() -> Json:
+    """All matches what was scraped without that label, too."""
+    return _variable("namespace", "Namespace", "label_values(fractal_build_info, namespace)", ".*")
+
+
 def _job() -> Json:
+    of_namespace = 'label_values(fractal_build_info{namespace=~"$namespace"}, job)'
+    return _variable("job", "Installation", of_namespace, ".+")
+
+
+def _variable(name: str, label: str, query: str, every: str) -> Json:
     return {
-        "name": "job",
-        "label": "Installation",
+        "name": name,
+        "label": label,
         "type": "query",
         "datasource": _SOURCE,
-        "query": {"query": "label_values(fractal_build_info, job)", "refId": "job"},
-        "definition": "label_values(fractal_build_info, job)",
+        "query": {"query": query, "refId": name},
+        "definition": query,
         "refresh": 2,
         "sort": 1,
         "hide": 0,
         "multi": True,
         "includeAll": True,
-        "allValue": ".+",
+        "allValue": every,
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
     }
 
@@ -95,8 +106,8 @@ def _restarts() -> Json:
         "datasource": _SOURCE,
         "enable": True,
         "iconColor": "orange",
-        "expr": 'changes(process_start_time_seconds{job=~"$job"}[1m]) > 0'
-        " and on (job, instance) fractal_build_info",
+        "expr": f"changes(process_start_time_seconds{{{_CHOSEN}}}[1m]) > 0"
+        " and on (job, namespace, instance) fractal_build_info",
         "titleFormat": "started",
         "textFormat": "{{instance}}",
     }

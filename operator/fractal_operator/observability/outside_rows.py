@@ -167,7 +167,8 @@ PROCESS = Row(
             "Time since the start; a saw shows crashes.",
             "s",
             one(
-                "time() - process_start_time_seconds{} and on (job, instance) fractal_build_info{}",
+                "time() - process_start_time_seconds{}"
+                " and on (job, namespace, instance) fractal_build_info{}",
                 "{{instance}}",
             ),
         ),
@@ -177,7 +178,7 @@ PROCESS = Row(
             "short",
             one(
                 "rate(process_cpu_seconds_total{}[$__rate_interval])"
-                " and on (job, instance) fractal_build_info{}",
+                " and on (job, namespace, instance) fractal_build_info{}",
                 "{{instance}}",
             ),
         ),
@@ -186,7 +187,8 @@ PROCESS = Row(
             "Resident set.",
             "bytes",
             one(
-                "process_resident_memory_bytes{} and on (job, instance) fractal_build_info{}",
+                "process_resident_memory_bytes{}"
+                " and on (job, namespace, instance) fractal_build_info{}",
                 "{{instance}}",
             ),
         ),

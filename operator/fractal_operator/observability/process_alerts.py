@@ -13,7 +13,8 @@ PROCESS: tuple[Alert, ...] = (
         "5m",
         'up{job=~".*fractal-operator.*"} == 0',
         "The operator does not answer Prometheus.",
-        "{{ $labels.instance }} of {{ $labels.job }} has not answered for 5 minutes.",
+        "{{ $labels.instance }} of {{ $labels.namespace }}/{{ $labels.job }}"
+        " has not answered for 5 minutes.",
     ),
     Alert(
         "FractalOperatorAbsent",
@@ -27,7 +28,8 @@ PROCESS: tuple[Alert, ...] = (
         "FractalOperatorRestarts",
         "warning",
         "",
-        "changes(process_start_time_seconds[30m]) > 3 and on (job, instance) fractal_build_info",
+        "changes(process_start_time_seconds[30m]) > 3"
+        " and on (job, namespace, instance) fractal_build_info",
         "The operator starts again and again.",
         "{{ $labels.instance }} has started {{ $value }} times in 30 minutes.",
     ),
@@ -35,15 +37,16 @@ PROCESS: tuple[Alert, ...] = (
         "FractalNoLeader",
         "critical",
         "2m",
-        "max by (job) (leader_election_master_status) < 1",
+        "max by (job, namespace) (leader_election_master_status) < 1",
         "No replica of the operator leads.",
-        "Replicas of {{ $labels.job }} run, but none has held the lease for 2 minutes.",
+        "Replicas of {{ $labels.namespace }}/{{ $labels.job }} run,"
+        " but none has held the lease for 2 minutes.",
     ),
     Alert(
         "FractalEventLoopBlocked",
         "warning",
         "10m",
-        "histogram_quantile(0.99, sum by (job, le)"
+        "histogram_quantile(0.99, sum by (job, namespace, le)"
         " (rate(fractal_event_loop_lag_seconds_bucket[5m]))) > 1",
         "The operator's event loop is blocked.",
         "What sleeps is woken {{ $value | humanizeDuration }} late (99th percentile).",
@@ -59,7 +62,8 @@ PROCESS: tuple[Alert, ...] = (
             0.1,
         ),
         "Many reconciles fail.",
-        "{{ $value | humanizePercentage }} of the reconciles of {{ $labels.job }} fail.",
+        "{{ $value | humanizePercentage }} of the reconciles"
+        " of {{ $labels.namespace }}/{{ $labels.job }} fail.",
     ),
     Alert(
         "FractalReconcilePanics",
@@ -73,17 +77,19 @@ PROCESS: tuple[Alert, ...] = (
         "FractalQueueStuck",
         "critical",
         "5m",
-        f"max by (job) (workqueue_longest_running_processor_seconds{_QUEUE}) > 300\n"
-        f"or max by (job) (min_over_time(workqueue_depth{_QUEUE}[10m])) > 0\n"
-        f"  unless sum by (job) (rate(workqueue_work_duration_seconds_count{_QUEUE}[10m])) > 0",
+        f"max by (job, namespace) (workqueue_longest_running_processor_seconds{_QUEUE}) > 300\n"
+        f"or max by (job, namespace) (min_over_time(workqueue_depth{_QUEUE}[10m])) > 0\n"
+        "  unless sum by (job, namespace)"
+        f" (rate(workqueue_work_duration_seconds_count{_QUEUE}[10m])) > 0",
         "The work queue does not move.",
-        "Keys of {{ $labels.job }} wait and none is done, or one has been worked on for 5 minutes.",
+        "Keys of {{ $labels.namespace }}/{{ $labels.job }} wait and none is done,"
+        " or one has been worked on for 5 minutes.",
     ),
     Alert(
         "FractalSweepStale",
         "critical",
         "5m",
-        "max by (job) (fractal_sweep_age_seconds) > 600",
+        "max by (job, namespace) (fractal_sweep_age_seconds) > 600",
         "An ECS cluster has not been looked at for long.",
         "The last complete sweep of a cluster was {{ $value | humanizeDuration }} ago.",
     ),
@@ -91,8 +97,9 @@ PROCESS: tuple[Alert, ...] = (
         "FractalWatchSilent",
         "warning",
         "5m",
-        "time() - max by (job, instance) (fractal_watch_last_event_timestamp_seconds) > 300\n"
-        "and sum by (job, instance)"
+        "time() - max by (job, namespace, instance)"
+        " (fractal_watch_last_event_timestamp_seconds) > 300\n"
+        "and sum by (job, namespace, instance)"
         ' (increase(fractal_kube_requests_total{verb="patch",code="200"}[5m])) > 0',
         "The watch of FractalContainers tells nothing, though they change.",
         "Objects were written, but the watch has been silent for {{ $value | humanizeDuration }}.",
