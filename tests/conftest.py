@@ -39,7 +39,9 @@ def pytest_terminal_summary(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "alone: takes the CRD away for a while, or acts in all namespaces")
+    config.addinivalue_line(
+        "markers", "alone: takes the CRD away for a while, or acts in all namespaces"
+    )
     if GIVEN and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Account())
 
