@@ -14,7 +14,7 @@ from fractal_helpers.aws.limits import _SHARES
 from fractal_models.crd import crd, render_yaml, strip_cel
 from fractal_operator.observability.dashboard import dashboard_json
 from fractal_operator.observability.rules import ALERTS, rules_yaml
-from fractal_operator.settings import Settings, describe, load_settings
+from fractal_operator.settings import BadSettings, Settings, describe, load_settings
 from fractal_operator.settings_allow import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -186,6 +186,16 @@ def test_the_notes_name_three_next_commands() -> None:
     assert [line.split()[0] for line in text.splitlines() if line.startswith("  ")] == [
         "kubectl"
     ] * 3
+
+
+def test_the_notes_warn_that_a_list_may_refuse_the_first_container() -> None:
+    def notes(values: Values) -> str:
+        with helm.Chart.load(CHART) as chart:
+            files = chart.render(values, name=RELEASE, namespace=NAMESPACE)
+        return str(files["fractal-operator/templates/NOTES.txt"])
+
+    assert "Only with an image that allow has" in notes({"allow": RULES})
+    assert "Only with an image" not in notes({})
 
 
 def test_chart_and_package_are_of_one_release() -> None:
@@ -444,6 +454,16 @@ def test_a_service_monitor_is_made_where_its_kind_is_known() -> None:
     assert found["spec"]["endpoints"] == [{"port": "metrics", "interval": "15s"}]
 
 
+def test_a_service_monitor_without_its_service_is_refused() -> None:
+    values: Values = {"service": {"enabled": False}}
+    assert not {"Service", "ServiceMonitor"} & set(kinds(render({"metrics": values})))
+    values["serviceMonitor"] = {"renderMode": "always"}
+    with pytest.raises(helm.HelmRenderError, match=r"set metrics\.service\.enabled=true, or"):
+        render({"metrics": values})
+    values["serviceMonitor"]["enabled"] = False
+    assert not {"Service", "ServiceMonitor"} & set(kinds(render({"metrics": values})))
+
+
 def test_the_alerts_are_made_where_their_kind_is_known() -> None:
     assert kinds(render())["PrometheusRule"] == 0
     values = {"renderMode": "always", "labels": {"release": "prometheus"}}
@@ -452,6 +472,30 @@ def test_the_alerts_are_made_where_their_kind_is_known() -> None:
     assert found["spec"] == yaml.safe_load(rules_yaml())
     off = {"prometheusRule": values | {"enabled": False}}
     assert kinds(render(off))["PrometheusRule"] == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "down"),
+    [
+        ({}, RELEASE, ["fractal-operator"]),
+        ({}, "blue", ["blue-fractal-operator"]),
+        ({"fullnameOverride": "fc-op"}, RELEASE, ["fc-op", "my-fractal-operator"]),
+        ({"nameOverride": "fc"}, "blue", ["blue-fc", "my-fractal-operator"]),
+    ],
+    ids=["default", "release", "full name", "name"],
+)
+def test_an_operator_that_is_down_is_known_by_the_name_of_its_service(
+    values: Values, name: str, down: list[str]
+) -> None:
+    """Which is its job's; or, without a ServiceMonitor, by the name that the page asks for."""
+    made = render({**values, "prometheusRule": {"renderMode": "always"}}, name=name)
+    assert one(made, "Service")["metadata"]["name"] == down[0]
+    [group] = one(made, "PrometheusRule")["spec"]["groups"]
+    [expr] = [x["expr"] for x in group["rules"] if x["alert"] == "FractalOperatorDown"]
+    told = re.search(r'up\{job=~"(.*)"\} == 0', expr)
+    assert told
+    assert all(re.fullmatch(told[1], each) for each in down)
+    assert not re.fullmatch(told[1], "prometheus-operator")
 
 
 def test_the_runbooks_are_where_the_values_say_and_groups_may_be_added() -> None:
@@ -655,6 +699,7 @@ def test_more_variables_may_be_given() -> None:
         ({"prometheusRule": {"renderMode": "maybe"}}, "/prometheusRule/renderMode"),
         ({"prometheusRule": {"runbookBaseUrl": "docs/"}}, "/prometheusRule/runbookBaseUrl"),
         ({"grafanaDashboard": {"sidecarLabel": ""}}, "/grafanaDashboard/sidecarLabel"),
+        ({"resources": {"limit": {"memory": "1Gi"}}}, "/resources"),
         ({"extraEnv": [{"name": "FRACTAL_CLUSTER", "value": "x"}]}, "/extraEnv/0/name"),
         ({"database": {"url": "postgresql://u:p@h/d"}}, "/database"),
     ],
@@ -664,6 +709,37 @@ def test_wrong_values_are_refused_where_they_stand(values: Values, path: str) ->
     with pytest.raises(helm.HelmValuesError) as refused:
         render(values)
     assert path in str(refused.value).replace("'", "")
+
+
+@pytest.mark.parametrize(
+    ("taken", "settings"),
+    [
+        (False, {"lease_seconds": 5, "lease_renew_seconds": 10}),
+        (False, {"lease_seconds": 11}),
+        (True, {"lease_seconds": 12}),
+        (True, {"lease_seconds": 10, "lease_renew_seconds": 9}),
+        (False, {"lease_seconds": 10, "lease_renew_seconds": 9.01}),
+        (True, {"lease_renew_seconds": 3, "lease_retry_seconds": 1.5}),
+        (False, {"lease_renew_seconds": 3, "lease_retry_seconds": 1.6}),
+        (False, {"lease_renew_seconds": 14}),
+        (True, {"lease_seconds": 300, "lease_renew_seconds": 200, "lease_retry_seconds": 60}),
+        (True, {"sweep_seconds": 5, "fast_sweep_seconds": 5}),
+        (False, {"sweep_seconds": 5, "fast_sweep_seconds": 5.5}),
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_go_together_are_refused_before_a_pod_refuses_them(
+    taken: bool, settings: dict[str, float]
+) -> None:
+    values = {"settings": {camel(field): value for field, value in settings.items()}}
+    told = {f"FRACTAL_{field.upper()}": str(value) for field, value in settings.items()}
+    if taken:
+        assert load_settings(variables(render(values))) == load_settings(variables(render()) | told)
+        return
+    with pytest.raises(BadSettings):
+        load_settings(told)
+    with pytest.raises(helm.HelmRenderError, match="must"):
+        render(values)
 
 
 def test_a_name_that_cannot_name_an_installation_is_refused() -> None:
