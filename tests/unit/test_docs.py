@@ -50,6 +50,15 @@ def test_every_make_target_in_the_documents_exists() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_log_or_port_is_that_of_every_replica_or_of_a_named_pod(page: Path) -> None:
+    """kubectl takes any one pod of a Deployment, and ten lines of each that a selector finds."""
+    for command in re.findall(r"kubectl [^\n`]*", page.read_text()):
+        assert not re.search(r"(logs|port-forward|exec) deploy", command), command
+        if " logs " in command:
+            assert re.search(r" -l \S+ --prefix --tail=-?\d+ ", command), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_in_the_documents_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if "://" not in target:

@@ -486,6 +486,17 @@ def test_a_lease_is_believed_for_as_long_as_settings_allow_and_no_longer(
     assert election.spec()["leaseDurationSeconds"] == TERMS.lease
 
 
+def test_whoever_takes_the_holder_out_lets_one_lead_at_once(election: Election) -> None:
+    """As the page of FractalNoLeader says; the merge patch removes the field."""
+    edited = {"holderIdentity": "nobody", "leaseDurationSeconds": 100_000}
+    election.world.create_lease(KEY, edited)
+    one = election.enter("one")
+    election.run(10)
+    assert election.leading() == []
+    election.world.update_lease(election.world.leases[KEY], {"leaseDurationSeconds": 100_000})
+    assert election.until(lambda: election.leading() == [one], 10) <= TERMS.retry + STEP
+
+
 def test_two_who_create_the_lease_at_once(election: Election) -> None:
     """Both have seen none; the second to write is refused, and looks again."""
     one = election.enter("one", line=Line(travel=0.3))
