@@ -139,6 +139,9 @@ class Attempt(StatusModel):
     container_name: Annotated[
         Reference, Field(description="the main container of the task definition.")
     ] = ""
+    adopts: Annotated[
+        Reference, Field(description="ARN of the task that it takes over instead of a launch.")
+    ] = ""
     restart_requested_at: Annotated[
         Word, Field(description="the fractal.co/restart-requested-at that it heeds.")
     ] = ""

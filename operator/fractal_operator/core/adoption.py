@@ -1,60 +1,127 @@
 """Taking over a task that somebody else launched (annotation fractal.co/adopt), without a restart.
 
-In place of the object's first launch, and only of a task that the allow-list names. The task's own
-tags say whose it is, so that two objects cannot both have it: first the tags are written, then ECS
-is seen to show them, and only then does the status hold the task. From there on it is a task like
-any other, of a number of its own; what follows it is launched from the spec.
+In place of the object's first launch, and only of a task that the allow-list names. It is an
+attempt like any other: ``status.attempt.adopts`` names the task before anything is done to it; then
+the task is tagged as the object's; and once ECS shows the tags, the status holds the task. The tags
+are the proof of whose it is, which no user of Kubernetes can write, so two objects cannot both have
+it. What has begun is carried through, whatever becomes of the annotation, or ends as
+AdoptionFailed.
 
 A task that another FractalContainer launched can be adopted only once that one has retained it.
 """
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
-from fractal_models.container import Status
-from fractal_models.observed import ObservedTask
-from fractal_operator.core import gates, permits, phases, tokens
+from fractal_models.container import Attempt, Status, Task
+from fractal_models.observed import ObservedTask, TaskArn
+from fractal_operator.core import claims, gates, permits, phases, tokens
 from fractal_operator.core.annotations import ADOPT
-from fractal_operator.core.plan import TagTask
+from fractal_operator.core.plan import Action, TagTask
 from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
 ASK_AGAIN = timedelta(seconds=30)
+FAILED = "AdoptionFailed"
+_TASK_ARN = re.compile(r"arn:aws[a-z-]*:ecs:[a-z0-9-]+:\d{12}:task/[\w-]+/[\w-]+", re.ASCII)
 
 
 def wish(annotations: Mapping[str, str], status: Status) -> str:
-    """The ARN of the task that an object asks to adopt, "" if none, or if it is too late."""
-    return annotations.get(ADOPT, "") if status.attempt is None else ""
+    """The ARN of the task that an object is to take over, "" if none, or if it is too late."""
+    attempt = status.attempt
+    if attempt is None:
+        return annotations.get(ADOPT, "")
+    if not attempt.adopts or any(each.attempt == attempt.number for each in status.tasks):
+        return ""
+    ends = (each for each in status.last_terminations if each.attempt == attempt.number)
+    end = next(ends, None)
+    if end is None:
+        return attempt.adopts
+    return annotations.get(ADOPT, "") if end.stop_code == FAILED else ""
+
+
+def pending(state: State) -> Attempt | None:
+    """The attempt that is to take over a task, while it has not got it."""
+    attempt = state.unresolved
+    return attempt if attempt is not None and attempt.adopts else None
+
+
+def settled(state: State) -> State:
+    """``state`` without an adoption that cannot succeed any more: the task went, or elsewhere."""
+    attempt = pending(state)
+    if attempt is None:
+        return state
+    refusal = _refusal(state, attempt.adopts)
+    return state.ended(attempt.number, FAILED, refusal) if refusal else state
 
 
 def adopt(state: State, arn: str) -> Verdict:
-    """The steps towards having the task ``arn``, or why the object cannot have it."""
-    seen = state.seen
-    gate = gates.closed(state, seen.target)
-    if gate is not None and (seen.target is None or seen.target.info is None):
+    """The intent to take over the task ``arn``, or why the object cannot have it."""
+    seen, target = state.seen, state.seen.target
+    gate = gates.closed(state, target)
+    if target is None or target.info is None:
+        assert gate is not None
         return gate
-    task = next((each for each in seen.tasks if each.arn == arn), None)
-    refusal = _refusal(state, arn, task)
+    refusal = _refusal(state, arn)
     if refusal:
         text = f"{refusal} Correct or remove the annotation {ADOPT}."
-        return Verdict(state, phases.refused("AdoptionRefused", text), wants_sweep=task is None)
-    situation = phases.waiting("Adopting", f"Taking over the ECS task {arn}.")
+        return Verdict(state, phases.refused("AdoptionRefused", text))
+    task = state.task(arn)
     if task is None:
-        return Verdict(state, situation, wants_sweep=True)
-    tagged = seen.adopted.get(task.arn)
+        return Verdict(state, _adopting(arn))  # it is looked for as long as the object waits
+    attempt = Attempt(
+        number=state.highest + 1,
+        cluster_arn=target.info.arn,
+        definition_arn=task.definition_arn,
+        container_name=claims.container_name(seen, task),
+        spec_hash=tokens.spec_hash(seen.spec_json) or "",
+        first_issued_at=seen.now,
+        last_issued_at=seen.now,
+        restart_requested_at=seen.restart,
+        adopts=arn,
+    )
+    return Verdict(replace(state, attempt=attempt, highest=attempt.number), _adopting(arn))
+
+
+def pursue(state: State, attempt: Attempt) -> Verdict:
+    """Tag the task that an attempt adopts, until ECS shows the tags; only while it is pending."""
+    situation, tagged = _adopting(attempt.adopts), state.seen.adopted.get(TaskArn(attempt.adopts))
     if tagged is not None and tagged.problem is not None:
-        text = f"The ECS task {arn} cannot be tagged: {tagged.problem.message}"
-        situation = phases.retrying("AdoptionFailed", text)
-    if tagged is not None and seen.now - tagged.at < ASK_AGAIN:
-        return Verdict(state, situation, again_at=tagged.at + ASK_AGAIN)
+        text = f"The ECS task {attempt.adopts} cannot be tagged: {tagged.problem.message}"
+        situation = phases.retrying("TaggingFailed", text)
+    again_at = state.now + ASK_AGAIN
+    return Verdict(state, situation, calls=_tag(state, attempt.adopts), again_at=again_at)
+
+
+def retag(state: State, current: Task) -> tuple[Action, ...]:
+    """The tags of an adopted task, where somebody has taken them away."""
+    task = state.task(current.arn)
+    if task is None or task.tags is None or task.tag(tokens.TAG_UID) or task.stopping:
+        return ()
+    return () if claims.launched_for(task, state.seen.uid) else _tag(state, task.arn)
+
+
+def _tag(state: State, arn: str) -> tuple[Action, ...]:
+    seen, task = state.seen, state.task(arn)
+    tagged = seen.adopted.get(TaskArn(arn))
+    if task is None or (tagged is not None and seen.now - tagged.at < ASK_AGAIN):
+        return ()
     tags = tokens.owner_tags(state.policy.install, seen.namespace, seen.name, seen.uid)
-    call = TagTask(tokens.region_of(arn), task.arn, {**tags, tokens.TAG_RETAINED: "false"})
-    return Verdict(state, situation, calls=(call,), again_at=seen.now + ASK_AGAIN)
+    region = tokens.region_of(arn)
+    return (TagTask(region, task.arn, {**tags, tokens.TAG_RETAINED: "false"}),)
 
 
-def _refusal(state: State, arn: str, task: ObservedTask | None) -> str:
+def _adopting(arn: str) -> phases.Situation:
+    return phases.waiting("Adopting", f"Taking over the ECS task {arn}.")
+
+
+def _refusal(state: State, arn: str) -> str:
     """Why the object cannot have the task, in words; "" if it can, or nothing is known yet."""
-    seen = state.seen
+    seen, task = state.seen, state.task(arn)
+    if not _TASK_ARN.fullmatch(arn):
+        return f"{arn[:512]!r} is not the ARN of an ECS task (arn:aws:ecs:…:task/CLUSTER/ID)."
     if not permits.adoptable(state.policy, seen.namespace, arn):
         return f"The ECS task {arn} may not be adopted from namespace {seen.namespace}: " + (
             "no rule of the operator's allow-list (FRACTAL_ALLOW) lists it under adoptable."

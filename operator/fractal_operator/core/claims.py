@@ -44,9 +44,9 @@ def repaired(
         return attempt
     if attempt is None or attempt.number < number:
         # An adopted task has run before: for this object it begins now.
-        born = task.created_at if _launched_for(task, seen.uid) else None
+        born = task.created_at if launched_for(task, seen.uid) else None
         issued = min(born or seen.now, seen.now)
-        name = _container_name(seen, task)
+        name = container_name(seen, task)
         attempt = Attempt(
             number=number,
             first_issued_at=issued,
@@ -65,24 +65,37 @@ def repaired(
 def adopted(task: ObservedTask, seen: Observation, policy: Policy) -> int | None:
     """The attempt that stands for a task which somebody else launched, None if it is not ours.
 
-    Ours is what the allow-list names and whose tags name this object. StopTask takes a task's tags
-    away: what stops is believed to be ours if the status holds it. An adoption stands in place of
-    the first launch.
+    Ours is a task whose tags name this object (only the operator writes them, and only on what the
+    allow-list names) and that the status holds, or would, had it not been wiped. StopTask takes a
+    task's tags away, and so may people: what has none is ours if the status holds it, and if it
+    stops anyway or could be adopted again.
     """
-    if not permits.adoptable(policy, seen.namespace, task.arn):
-        return None
-    held = next((each.attempt for each in seen.status.tasks if each.arn == task.arn), None)
-    if (task.tag(tokens.TAG_INSTALL), task.tag(tokens.TAG_UID)) == (policy.install, seen.uid):
-        return held or 1
-    return held if task.stopping and not task.tag(tokens.TAG_UID) else None
+    attempt, listed = seen.status.attempt, None
+    for entry in seen.status.tasks:
+        listed = entry.attempt if entry.arn == task.arn else listed
+    owner = task.tag(tokens.TAG_UID)
+    if (task.tag(tokens.TAG_INSTALL), owner) == (policy.install, seen.uid):
+        if listed or attempt is None:
+            return listed or 1
+        return attempt.number if attempt.adopts == task.arn else None
+    mine = not owner and (task.stopping or permits.adoptable(policy, seen.namespace, task.arn))
+    return listed if mine else None
+
+
+def given_away(task: ObservedTask, seen: Observation, policy: Policy) -> bool:
+    """Whether another object of this installation has adopted the task, whoever launched it."""
+    owner = task.tag(tokens.TAG_UID)
+    elsewhere = task.tag(tokens.TAG_INSTALL) == policy.install and owner not in ("", seen.uid)
+    return elsewhere and task.tag(tokens.TAG_RETAINED) == "false"
 
 
 def launched_hash(task: ObservedTask, uid: str) -> str:
     """The hash of the spec that the object ``uid`` launched the task from, "" if it did not."""
-    return task.spec_hash if _launched_for(task, uid) else ""
+    return task.spec_hash if launched_for(task, uid) else ""
 
 
-def _launched_for(task: ObservedTask, uid: str) -> bool:
+def launched_for(task: ObservedTask, uid: str) -> bool:
+    """Whether the object ``uid`` launched the task itself."""
     origin = tokens.parse_started_by(task.started_by)
     return origin is not None and origin.uid == uid
 
@@ -105,7 +118,7 @@ def _present_hash(seen: Observation) -> str:
     return tokens.spec_hash(seen.spec_json) or ""
 
 
-def _container_name(seen: Observation, task: ObservedTask) -> str:
+def container_name(seen: Observation, task: ObservedTask) -> str:
     """The main container, as far as the spec and the task tell it."""
     if len(task.containers) == 1:
         return task.containers[0].name

@@ -62,7 +62,7 @@ def decide(seen: Observation, policy: Policy) -> Plan:
     """The next step for one object. Total: every observation has a plan; it never raises."""
     if FINALIZER not in seen.finalizers:
         return Plan() if seen.deleting_since is not None else Plan((AddFinalizer(),))
-    verdict = judge(merge.merge(seen, policy))
+    verdict = judge(adoption.settled(merge.merge(seen, policy)))
     if verdict.reads:
         return Plan(verdict.reads)
     status = compose(verdict)
@@ -111,8 +111,10 @@ def judge(state: State) -> Verdict:
         return steady.replacing(state)
     if other is not None:
         return Verdict(state, _taken(other, deleting=False))
-    wish = adoption.wish(seen.annotations, seen.status)
-    if wish and state.attempt is None:
+    adopting, wish = adoption.pending(state), adoption.wish(seen.annotations, seen.status)
+    if adopting is not None:
+        return adoption.pursue(state, adopting)
+    if wish and state.highest < tokens.MAX_ATTEMPT:
         return adoption.adopt(state, wish)
     attempt = state.unresolved
     if attempt is not None:

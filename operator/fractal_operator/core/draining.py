@@ -52,6 +52,8 @@ def unsent(state: State, attempt: Attempt) -> bool:
 
 def drained(state: State, attempt: Attempt) -> bool:
     """Whether no task of the attempt exists or can still appear, as far as the bounds hold."""
+    if attempt.adopts and not attempt.request_hash:
+        return True  # no launch was ever meant under it
     if unsent(state, attempt) or losses.cluster_gone(state.seen, attempt):
         return True
     last = last_issued(state, attempt)

@@ -7,9 +7,9 @@ attempt whose outcome is unknown is drained first (launch.py): what appears is s
 from dataclasses import replace
 from datetime import timedelta
 
-from fractal_models.container import DeletionPolicy, Role, Task
+from fractal_models.container import Attempt, DeletionPolicy, Role, Task
 from fractal_models.observed import ObservedTask
-from fractal_operator.core import draining, failures, losses, phases, tokens
+from fractal_operator.core import adoption, draining, failures, losses, phases, tokens
 from fractal_operator.core.annotations import ABANDON
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import Action, RemoveFinalizer, StopTask, TagTask
@@ -87,6 +87,8 @@ def wind_down(state: State, reason: str, waiting: Situation) -> Verdict | None:
         if entry.role is not Role.RETIRING:
             state = retire(state, entry, reason)
     attempt = state.unresolved
+    if adoption.pending(state) is not None and attempt is not None:
+        return _finish(state, attempt, waiting)
     if attempt is not None and not draining.drained(state, attempt):
         return replace(draining.drain(state, attempt, waiting), calls=stop_calls(state))
     if not state.entries:
@@ -98,6 +100,12 @@ def wind_down(state: State, reason: str, waiting: Situation) -> Verdict | None:
         calls=stop_calls(state),
         again_at=state.now + STOP_AGAIN,
     )
+
+
+def _finish(state: State, attempt: Attempt, waiting: Situation) -> Verdict:
+    """An adoption that has begun is carried through: its tags may be on the task already."""
+    verdict = adoption.pursue(state, attempt)
+    return replace(verdict, situation=waiting, calls=(*verdict.calls, *stop_calls(state)))
 
 
 def refused_stop(state: State, situation: Situation) -> Situation:
@@ -147,6 +155,8 @@ def _retain(state: State) -> Verdict | None:
     """Keep the current task beyond its object, marked as such; stop every other (rule 13)."""
     situation = phases.deleting("Keeping the ECS task: spec.deletionPolicy is Retain.")
     attempt, current = state.unresolved, state.current
+    if attempt is not None and adoption.pending(state) is not None and current is None:
+        return _finish(state, attempt, situation)
     if attempt is not None and current is None and not draining.drained(state, attempt):
         return replace(draining.drain(state, attempt, situation), calls=stop_calls(state))
     if len(state.entries) > (current is not None) or state.surplus:

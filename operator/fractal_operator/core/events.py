@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from fractal_models.container import ConditionStatus, Phase, Role, Status, Termination
-from fractal_operator.core import failures, rest, tokens
+from fractal_models.container import Attempt, ConditionStatus, Phase, Role, Status, Termination
+from fractal_operator.core import failures, phases, rest, tokens
 
 NORMAL, WARNING = "Normal", "Warning"
 
@@ -71,8 +71,14 @@ def _transition(uid: str, told: _Told) -> Transition:
 def _launches(old: Status, new: Status) -> Iterator[_Told]:
     number = new.attempt.number if new.attempt else 0
     before = old.attempt.number if old.attempt else 0
-    if number > before and not new.tasks:
-        yield _launch(new)
+    if number > before and not new.tasks and new.attempt is not None:
+        yield _adoption(new.attempt) if new.attempt.adopts else _launch(new)
+
+
+def _adoption(attempt: Attempt) -> _Told:
+    text = f"Taking over task {_short(attempt.adopts)} as attempt {attempt.number}"
+    mark, at = ("adopt", attempt.number), attempt.first_issued_at
+    return _Told(mark, NORMAL, "Adopting", text, attempt.number, attempt.adopts, at)
 
 
 def _launch(status: Status) -> _Told:
@@ -89,7 +95,8 @@ def _tasks(old: Status, new: Status) -> Iterator[_Told]:
     before = {task.arn: task for task in old.tasks}
     for task in new.tasks:
         known, arn, number = before.get(task.arn), task.arn, task.attempt
-        if known is None and old.attempt is not None and old.attempt.number == number:
+        meant = old.attempt is not None and old.attempt.number == number
+        if known is None and meant and old.attempt is not None and not old.attempt.adopts:
             text = f"ECS accepted attempt {number} as task {_short(arn)}"
             yield _Told(("task", arn), NORMAL, "TaskLaunched", text, number, arn, task.since)
         elif known is None:
@@ -142,13 +149,15 @@ def _conditions(old: Status, new: Status) -> Iterator[_Told]:
             yield _Told(mark, NORMAL, "Ready", text, number, arn, at)
         if each.type == "Ready" and true and each.reason == "Expiring" and other:
             seen = ("expiring", number, _seconds(new.will_stop_at))
-            yield _Told(seen, WARNING, "Expiring", each.message, number, arn)
+            end = new.will_stop_at
+            text = phases.expiring(end).message if end else each.message
+            yield _Told(seen, WARNING, "Expiring", text, number, arn)
         if each.type == "Ready" and each.reason == "Unhealthy" and other:
             yield _Told(mark, WARNING, "Unhealthy", each.message, number, arn, at)
         if each.type == "Stalled" and true and other:
             yield _Told(mark, WARNING, each.reason, each.message, number, arn, at)
     if new.phase in (Phase.SUSPENDED, Phase.SUCCEEDED) and old.phase is not new.phase:
-        phase = ("phase", new.phase, new.observed_generation)
+        phase = ("phase", new.phase, new.observed_generation, number)
         yield _Told(phase, NORMAL, new.phase.value, new.message, number)
 
 

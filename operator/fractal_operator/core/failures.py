@@ -25,6 +25,7 @@ __all__ = [
     "OUR_STOPS",
     "PASSING",
     "UNCOUNTED_STOPS",
+    "UNSEEN_STOPS",
     "Explanation",
     "Nature",
     "ended",
@@ -51,6 +52,7 @@ INFRASTRUCTURE_STOPS = frozenset({"SpotInterruption", "TerminationNotice", "Infr
 UNCOUNTED_STOPS = OUR_STOPS | {
     *INFRASTRUCTURE_STOPS,
     *CAPACITY_STOPS,
+    "AdoptionFailed",
     "LaunchFailed",
     "LaunchRejected",
     "Unresolved",
@@ -59,6 +61,11 @@ UNCOUNTED_STOPS = OUR_STOPS | {
 
 CRASHES = 3
 """From how many failures in a row a container that ends by itself is said to do so in a loop."""
+
+UNSEEN_STOPS = frozenset(
+    {"AdoptionFailed", "LaunchFailed", "LaunchRejected", "Lost", "Superseded", "Unresolved"}
+)
+"""Ends of attempts whose task may live all the same: nobody saw it stopped."""
 
 _SPEAK_FOR_THEMSELVES = UNCOUNTED_STOPS | {"Lost", "UserInitiated"}
 

@@ -7,7 +7,7 @@ with nothing undone it is shown as it is.
 from dataclasses import replace
 
 from fractal_models.container import OperatingMode, Spec, Task
-from fractal_operator.core import annotations, begin, ending, phases, rest, steady
+from fractal_operator.core import annotations, begin, ending, lifetime, phases, rest, steady
 from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
@@ -29,7 +29,10 @@ def hold(state: State, spec: Spec, reason: str) -> Verdict:
             text = f"{WHY[reason]} {verdict.situation.message}"
             situation = replace(verdict.situation, message=text)
         reads = (*ending.lookups(state), *verdict.reads)
-        return replace(verdict, situation=situation, reads=reads)
+        end = lifetime.ends_at(state, spec, current)
+        times = [each for each in (verdict.again_at, end) if each is not None and each > state.now]
+        again_at = min(times, default=None)
+        return replace(verdict, situation=situation, reads=reads, again_at=again_at)
     settled = _settled(state, spec)
     if settled is not None:
         return Verdict(state, settled)
@@ -46,7 +49,9 @@ def _undone(state: State, spec: Spec, current: Task) -> bool:
     """Whether the current task would not stay alone as it is."""
     suspended = spec.operating_mode is OperatingMode.SUSPENDED
     crowded = len(state.entries) > 1 or bool(state.surplus) or state.unresolved is not None
-    return suspended or crowded or steady.outdated(state, current) != ""
+    end = lifetime.ends_at(state, spec, current)
+    over = end is not None and end <= state.now and lifetime.running(current)
+    return suspended or crowded or over or steady.outdated(state, current) != ""
 
 
 def _settled(state: State, spec: Spec) -> phases.Situation | None:

@@ -13,7 +13,7 @@ attempt resolves without a task to see stands in draining.py.
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Any, assert_never
 
 from fractal_models.container import Attempt, Spec
 from fractal_operator.core import (
@@ -148,9 +148,13 @@ def _send(state: State, spec: Spec, attempt: Attempt, known: Launch | None) -> V
     return Verdict(state, situation, calls=(call,), again_at=state.now + SEND_WINDOW)
 
 
-def _counts(state: State, attempt: Attempt) -> dict[str, int]:
-    """What an attempt rewritten after an edit leaves behind: failures, and lifetime used up."""
-    return {"failures": 0, "used_seconds": 0} if begin.renewed(state) else {}
+def _counts(state: State, attempt: Attempt) -> dict[str, Any]:
+    """What an attempt rewritten after an edit leaves behind: failures, and lifetime used up.
+
+    A restart that is asked for before anything was sent is heeded by this very attempt.
+    """
+    heeded = {"restart_requested_at": state.seen.restart} if draining.unsent(state, attempt) else {}
+    return {"failures": 0, "used_seconds": 0, **heeded} if begin.renewed(state) else {}
 
 
 def _barred(state: State, attempt: Attempt, refused: str) -> Verdict | State:

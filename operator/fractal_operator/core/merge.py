@@ -57,7 +57,7 @@ def number_of(task: ObservedTask, seen: Observation, policy: Policy) -> int | No
     """The attempt that stands for ``task``, or None if it is not this object's task."""
     origin = tokens.parse_started_by(task.started_by)
     if origin is not None and (origin.install, origin.uid) == (policy.install, seen.uid):
-        return origin.attempt
+        return None if claims.given_away(task, seen, policy) else origin.attempt
     return claims.adopted(task, seen, policy)
 
 
@@ -90,6 +90,8 @@ def _take(state: State, entry: Task, ours: Mapping[TaskArn, tuple[int, ObservedT
         main = state.attempt.container_name if state.attempt else ""
         return replace(state, entries=(*state.entries, refreshed(entry, task, main)))
     task_seen = state.task(arn)
+    if task_seen is not None and claims.given_away(task_seen, seen, state.policy):
+        return state.ended(entry.attempt, "Superseded", "another FractalContainer has adopted it")
     if task_seen is not None and number_of(task_seen, seen, state.policy) is None:
         return state  # somebody else's task: a forged or stale claim, never touched
     if not claims.claimable(state.attempt, arn):
@@ -102,7 +104,9 @@ def _take(state: State, entry: Task, ours: Mapping[TaskArn, tuple[int, ObservedT
             reason="ECS no longer knows the task and its end was not seen",
             finished_at=state.now,
         )
-        return with_end(state, ended, ran=_ran(state, entry, entry.started_at, state.now))
+        absent = seen.missing.get(arn)  # nobody knows how long it ran after that
+        until = absent.first if absent is not None else state.now
+        return with_end(state, ended, ran=_ran(state, entry, entry.started_at, until))
     return replace(state, entries=(*state.entries, entry))
 
 
@@ -113,6 +117,8 @@ def _ran(state: State, entry: Task, started: datetime | None, stopped: datetime)
 
 def _stopped(state: State, entry: Task, task: ObservedTask) -> State:
     retiring = entry.role is Role.RETIRING and entry.reason
+    if retiring == "Superseded" and any(e.attempt == entry.attempt for e in state.terminations):
+        return state  # how it really ended is told already
     stopped = task.stopped_at or task.observed_at
     record = Termination(
         attempt=entry.attempt,
@@ -192,12 +198,17 @@ def _adopt(state: State, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> St
     A task that is only claimed never displaces one that ECS shows.
     """
     listed = {entry.arn for entry in state.entries}
+    # Its end was seen: what shows it alive is an old sight, or a status that somebody edited.
+    seen_ends = {
+        end.attempt for end in state.terminations if end.stop_code not in failures.UNSEEN_STOPS
+    }
     newest = max((each.attempt for each in state.entries if each.arn in ours), default=0)
     entries = list(state.entries)
     for number, task in ours.values():
         if task.live and task.arn not in listed:
             entry = _entry(number, task)
-            entries.append(entry if number > newest else _superseded(entry))
+            late = number <= newest or number in seen_ends
+            entries.append(_superseded(entry) if late else entry)
     if not entries:
         return state
     head = max(entries, key=lambda each: _precedence(each, shown=each.arn in ours))

@@ -10,7 +10,9 @@ from fractal_operator.core.state import State
 
 REJECTED_RETRY = timedelta(minutes=10)
 CAPACITY_FIRST_SECONDS = 15.0
-UNLAUNCHED = frozenset({"CapacityUnavailable", "LaunchFailed", "LaunchRejected", "Unresolved"})
+UNLAUNCHED = frozenset(
+    {"AdoptionFailed", "CapacityUnavailable", "LaunchFailed", "LaunchRejected", "Unresolved"}
+)
 RETRIED_ENDS = UNLAUNCHED | failures.CAPACITY_STOPS
 """Ends before anything ran: retried whatever the restart policy says."""
 
@@ -28,7 +30,10 @@ def finished(state: State, spec: Spec) -> Situation | None:
     if end is None or state.attempt is None:
         return None
     final = _final(state, spec, state.attempt, end)
-    if final is None and lifetime.used_up(state, spec):
+    # Statuses written before the time was counted say only that it was over.
+    uncounted = end.stop_code == "Expired" and state.attempt.used_seconds == 0
+    uncounted = uncounted and spec.timeouts.lifetime_seconds is not None
+    if final is None and (uncounted or lifetime.used_up(state, spec)):
         return phases.expired("The task reached spec.timeouts.lifetimeSeconds.")
     return final
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from fractal_models.container import ConditionStatus, Spec, Task
 from fractal_models.observed import STATE_RANK, ObservedTask, TaskArn
 from fractal_operator.core import (
+    adoption,
     begin,
     claims,
     definitions,
@@ -57,7 +58,7 @@ def keep(state: State, spec: Spec, current: Task) -> Verdict:
     times = [verdict.again_at, again_at]
     if deadline is not None:
         times.append(max(deadline[0], state.now + LOOK_AGAIN))
-    calls = ending.stop_calls(state)
+    calls = (*ending.stop_calls(state), *adoption.retag(state, current))
     if len(state.entries) > 1 or state.surplus:
         times.append(state.now + ending.STOP_AGAIN)
     return replace(

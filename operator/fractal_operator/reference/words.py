@@ -71,7 +71,6 @@ SITUATIONS: Mapping[str, str] = {
 
 REASONS: Mapping[str, str] = {
     "Adopting": "The task that `fractal.co/adopt` names is being taken over.",
-    "AdoptionFailed": "That task cannot be tagged as this object's; it is tried again.",
     "AdoptionRefused": "The object may not have the task that `fractal.co/adopt` names; the "
     "message says why.",
     "AttemptsExhausted": "The status claims the highest attempt number there is: it was edited. "
@@ -108,6 +107,7 @@ REASONS: Mapping[str, str] = {
     "Succeeded": "The main container exited with code 0 and is not started again.",
     "Suspended": "`spec.operatingMode` is `Suspended`, and no task runs.",
     "Suspending": "The task is being stopped, because `spec.operatingMode` is `Suspended`.",
+    "TaggingFailed": "The task to be adopted cannot be tagged as this object's; it is tried again.",
     "TaskRunning": "The task runs and is ready.",
     "Unhealthy": "The health check of the main container fails. The task is left alone.",
     "WaitingForSweep": "Before the first launch the operator looks once at all tasks of the "
@@ -119,6 +119,7 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     # reason: type, when
     "Launching": ("Normal", "RunTask is about to be called for a new attempt."),
     "TaskLaunched": ("Normal", "ECS answered a launch with a task."),
+    "Adopting": ("Normal", "The task that `fractal.co/adopt` names is about to be taken over."),
     "TaskAdopted": ("Normal", "A task of this object was found in ECS and taken over."),
     "Ready": ("Normal", "Ready turned True."),
     "Unhealthy": ("Warning", "The health check of the main container began to fail."),

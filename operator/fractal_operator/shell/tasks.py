@@ -35,7 +35,7 @@ class Tasks:
         self._missing: dict[TaskArn, Missing] = {}
         self._alive: set[str] = set()
         self._arns: dict[str, set[TaskArn]] = {}
-        self._claims: dict[TaskArn, str] = {}
+        self._claims: dict[TaskArn, set[str]] = {}
         self._close: set[str] = set()
         self._strangers: dict[str, dict[TaskArn, ObservedTask]] = {}
         self._wishes = Wishes()
@@ -53,8 +53,7 @@ class Tasks:
         claimed = {TaskArn(arn) for arn in arns if arn}
         known = self._arns.setdefault(uid, set())
         for arn in known - claimed - {self._wishes.of(uid)}:
-            if self._claims.get(arn) == uid:
-                del self._claims[arn]
+            if self._unclaim(uid, arn):
                 if self._lost(arn) and self._owner_of(arn) in (uid, None):
                     # Given up: the last sight of it must not be adopted again.
                     self._seen.pop(arn, None)
@@ -63,15 +62,24 @@ class Tasks:
             if arn not in self._seen:
                 known.discard(arn)
         for arn in claimed:
-            self._claims[arn] = uid
+            self._claims.setdefault(arn, set()).add(uid)
         known.update(claimed)
+
+    def _unclaim(self, uid: str, arn: TaskArn) -> bool:
+        """Whether nobody claims the task any more, now that ``uid`` does not."""
+        others = self._claims.get(arn, set())
+        was = uid in others
+        others.discard(uid)
+        if not others:
+            self._claims.pop(arn, None)
+        return was and not others
 
     def wish(self, uid: str, arn: str) -> None:
         """Note the task that an object asks to adopt ("": none), so that it is observed, too."""
         old = self._wishes.put(uid, arn)
         if arn:
             self._arns.setdefault(uid, set()).add(TaskArn(arn))
-        if old is None or uid in (self._claims.get(old), self._owner_of(old)):
+        if old is None or uid in self._claims.get(old, ()) or uid == self._owner_of(old):
             return
         self._arns.get(uid, set()).discard(old)
         if not (self._wishes.by(old) or old in self._claims or self._owner_of(old)):
@@ -89,7 +97,7 @@ class Tasks:
 
     def awaited(self, task: ObservedTask) -> bool:
         """Whether somebody watches closely what becomes of this task."""
-        return (self.owner(task) or self._claims.get(task.arn)) in self._close
+        return not self._close.isdisjoint({self.owner(task), *self._claims.get(task.arn, ())})
 
     def forget(self, uid: str) -> None:
         """The object is gone: drop what concerned it, but for live tasks of ours (orphans)."""
@@ -97,8 +105,8 @@ class Tasks:
         self._alive.discard(uid)
         self.wish(uid, "")
         for arn in self._arns.pop(uid, set()):
-            self._claims.pop(arn, None)
-            self._missing.pop(arn, None)
+            if self._unclaim(uid, arn) or arn not in self._claims:
+                self._missing.pop(arn, None)
             task = self._seen.get(arn)
             if task is not None and not (task.live and self.owner(task)):
                 self._drop(arn, None)
@@ -160,7 +168,8 @@ class Tasks:
 
     def _concerned(self, task: ObservedTask) -> list[str]:
         """The objects that a task is or shall be of: at most one but for forgeries and races."""
-        uids = {self.owner(task), self._claims.get(task.arn), *self._wishes.by(task.arn)}
+        claimants = self._claims.get(task.arn, ())
+        uids = {self.owner(task), *claimants, *self._wishes.by(task.arn)}
         return sorted(uid for uid in uids if uid is not None)
 
     def _twin(self, uid: str, task: ObservedTask) -> ObservedTask | None:
@@ -172,18 +181,20 @@ class Tasks:
 
     def absent(self, arn: TaskArn, now: datetime) -> None:
         """ECS answered MISSING; wakes the object once that has lasted long enough to mean it."""
-        uid = self._claims.get(arn) or self._owner_of(arn)
-        if uid not in self._alive and self._wishes.by(arn):
+        owner = self._owner_of(arn)
+        waiting = self._alive.intersection(self._claims.get(arn) or {owner or ""})
+        if not waiting and self._wishes.by(arn):
             self._no_such(arn, now)
             return
-        if uid not in self._alive:
-            self._drop(arn, uid)  # nobody waits for it: its object went before it
+        if not waiting:
+            self._drop(arn, owner)  # nobody waits for it: its object went before it
             return
         known = self._missing.get(arn)
         first = known.first if known else now
         self._missing[arn] = Missing(first, now, known.count + 1 if known else 1)
         if known is not None and now - first >= LOST_AFTER:
-            self._wake(uid)
+            for uid in sorted(waiting):
+                self._wake(uid)
 
     def _no_such(self, arn: TaskArn, now: datetime) -> None:
         """ECS does not know a task that is only wished for."""

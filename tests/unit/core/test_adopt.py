@@ -520,3 +520,21 @@ def test_adopting_never_launches() -> None:
     seen, plan = settled(observation(tasks=(task(1, "PENDING"),)))
     assert not any(isinstance(each, RunTask | WriteStatus) for each in plan.actions)
     assert str(seen.status.phase) == "Provisioning"
+
+
+def test_a_late_sight_of_a_task_whose_end_was_seen_takes_nothing_over() -> None:
+    ended = Termination(attempt=1, stop_code="EssentialContainerExited", exit_code=3)
+    status = Status(
+        attempt=attempt(2), tasks=(entry(2, "PROVISIONING"),), last_terminations=(ended,)
+    )
+    state = merge(observation(status=status, tasks=(task(1),)), POLICY)
+    assert [(each.attempt, str(each.role)) for each in state.entries] == [
+        (2, "Current"),
+        (1, "Retiring"),
+    ]
+    listed = status.model_copy(update={"tasks": state.entries})
+    state = merge(observation(status=listed, tasks=(stopped(1, 0),)), POLICY)
+    assert [(each.attempt, each.stop_code) for each in state.terminations] == [
+        (1, "EssentialContainerExited")
+    ]
+    assert [each.attempt for each in state.entries] == [2]

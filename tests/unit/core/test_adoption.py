@@ -8,13 +8,13 @@ from tests.unit.core import world
 from tests.unit.core.loop import World
 from tests.unit.core.world import ELSEWHERE, NOW, POLICY, SPEC, UID, arn, cluster, observation
 
-from fractal_models.container import Phase, Role, Status
+from fractal_models.container import Phase, Role, Status, Termination
 from fractal_models.observed import ObservedContainer, ObservedTask
-from fractal_operator.core import tokens
+from fractal_operator.core import events, tokens
 from fractal_operator.core.allow import Allow, Rule
 from fractal_operator.core.annotations import ADOPT
 from fractal_operator.core.decide import decide
-from fractal_operator.core.plan import Missing, Observation, Plan, Problem, Stop, TagTask
+from fractal_operator.core.plan import Missing, Observation, Problem, Stop, TagTask
 
 ARN = arn("theirs")
 RULE = Rule(
@@ -272,7 +272,7 @@ def test_an_unknown_cluster_is_told_as_always() -> None:
 
 def test_a_task_not_seen_yet_is_looked_for() -> None:
     after, plan = world.settled(asking(), ALLOWED)
-    assert (plan.actions, plan.wants_sweep) == ((), True)
+    assert (plan.actions, plan.wants_sweep) == ((), False)  # the ring looks, without a sweep
     assert str(after.status.phase) == "Pending"
 
 
@@ -294,12 +294,12 @@ def test_tags_that_do_not_show_are_put_on_again_after_a_while() -> None:
 def test_tags_that_cannot_be_put_on_are_told() -> None:
     failed = Stop(NOW, Problem("AccessDenied", "not authorized: ecs:TagResource", NOW))
     reason, message = said(asking(tasks=(theirs(),), adopted={ARN: failed}))
-    assert reason == "AdoptionFailed"
+    assert reason == "TaggingFailed"
     assert "ecs:TagResource" in message
 
 
 def test_a_foreign_task_is_never_stopped_whatever_the_status_claims() -> None:
-    it = World({**SPEC, "operatingMode": "Suspended"}, policy=ALLOWED)
+    it = World({**SPEC, "operatingMode": "Suspended"})
     it.tasks[ARN] = theirs()
     it.status = held().to_json()
     it.run(600)
@@ -309,10 +309,144 @@ def test_a_foreign_task_is_never_stopped_whatever_the_status_claims() -> None:
     assert (it.gone, [each.arn for each in it.alive]) == (True, [ARN])
 
 
-def test_a_task_whose_adoption_was_withdrawn_is_left_alone() -> None:
+def test_a_list_that_is_narrowed_takes_no_adopted_task_away() -> None:
     it = adopted()
     it.policy = POLICY
+    it.run(600)
+    assert (it.calls, it.phase(), [each.arn for each in it.alive]) == (0, Phase.RUNNING, [ARN])
     it.delete()
     it.run(600)
-    assert [each.arn for each in it.alive] == [ARN]
-    assert decide(it.observe(), POLICY) == Plan() or it.gone
+    assert (it.gone, it.alive) == (True, [])
+
+
+def test_an_adoption_that_has_begun_is_carried_through_without_its_annotation() -> None:
+    others: tuple[dict[str, str], ...] = ({}, {ADOPT: arn("another")})
+    for other in others:
+        it = there()
+        it.sweep()
+        while not any(task.tags for task in it.tasks.values()):
+            it.step()
+        it.annotations = other
+        it.crash()
+        it.run(300)
+        assert (it.calls, it.phase(), [each.arn for each in it.alive]) == (0, Phase.RUNNING, [ARN])
+
+
+@pytest.mark.parametrize("change", ["delete", "suspend", "retain"])
+def test_what_was_tagged_is_stopped_or_retained_whenever_the_object_goes(change: str) -> None:
+    for steps in range(7):
+        it = there()
+        it.sweep()
+        for _ in range(steps):
+            it.step()
+        begun = Status.from_json(it.status).attempt is not None
+        if change == "retain":
+            it.edit(deletionPolicy="Retain")
+        if change == "suspend":
+            it.edit(operatingMode="Suspended")
+        else:
+            it.delete()
+        it.run(300)
+        assert it.calls == 0
+        assert len(it.alive) == (change == "retain" or not begun)
+        kept = it.tasks[ARN]
+        if change == "retain" and begun:
+            assert kept.tag(tokens.TAG_RETAINED) == "true"
+        if kept.live and change != "retain":
+            assert not kept.tags
+
+
+def test_a_task_that_goes_before_it_is_had_ends_the_attempt_and_nothing_is_launched() -> None:
+    it = there()
+    it.sweep()
+    while Status.from_json(it.status).attempt is None:
+        it.step()
+    it.exits(0)
+    it.run(300)
+    status = Status.from_json(it.status)
+    assert (it.calls, it.phase()) == (0, Phase.FAILED)
+    assert [each.stop_code for each in status.last_terminations] == ["AdoptionFailed"]
+    it.tasks[arn("second")] = theirs(arn=arn("second"))
+    it.annotations = {ADOPT: arn("second")}
+    it.run(300)
+    assert (it.calls, it.phase(), len(it.alive)) == (0, Phase.RUNNING, 1)
+    attempt = Status.from_json(it.status).attempt
+    assert attempt is not None
+    assert attempt.number == 2
+
+
+def test_without_its_annotation_a_failed_adoption_is_followed_by_a_launch() -> None:
+    it = there()
+    it.sweep()
+    while Status.from_json(it.status).attempt is None:
+        it.step()
+    it.exits(0)
+    it.annotations = {}
+    it.run(300)
+    assert (it.calls, it.phase(), len(it.alive)) == (1, Phase.RUNNING, 1)
+
+
+def test_tags_that_somebody_takes_away_are_put_on_again() -> None:
+    it = adopted()
+    it.change(ARN, tags=())
+    it.run(120)
+    assert (it.calls, len(it.alive)) == (0, 1)
+    assert it.tasks[ARN].tag(tokens.TAG_UID) == UID
+    it.change(ARN, tags=())
+    it.delete()
+    it.run(120)
+    assert (it.gone, it.alive) == (True, [])
+
+
+def test_a_task_that_another_object_has_adopted_is_not_this_ones_any_more() -> None:
+    it = World(SPEC, policy=ALLOWED)
+    it.run(120)
+    (mine,) = it.alive
+    taken = {**tokens.owner_tags("ins", "b", "a", "c"), tokens.TAG_RETAINED: "false"}
+    it.change(mine.arn, tags=tuple(sorted(taken.items())))
+    it.delete()
+    it.run(600)
+    assert (it.gone, [each.arn for each in it.alive]) == (True, [mine.arn])
+
+
+@pytest.mark.parametrize("text", ["hello", f"{ARN} ", f"{ARN}/x", "arn:aws:ecs", "x" * 2000])
+def test_what_is_no_arn_of_a_task_is_told(text: str) -> None:
+    seen = asking(annotations={ADOPT: text})
+    reason, message = said(seen)
+    assert reason == "AdoptionRefused"
+    assert "is not the ARN of an ECS task" in message
+
+
+def test_no_number_is_left_for_an_adoption() -> None:
+    ended = Termination(attempt=tokens.MAX_ATTEMPT, stop_code="Lost", finished_at=NOW)
+    seen = asking(status=Status(last_terminations=(ended,)), tasks=(theirs(),))
+    assert said(seen)[0] == "AttemptsExhausted"
+
+
+def test_what_is_told_of_an_adoption() -> None:
+    it = there()
+    before = Status.from_json(it.status)
+    told: list[events.Transition] = []
+    for _ in range(12):
+        it.sweep()
+        it.step()
+        after = Status.from_json(it.status)
+        told += events.transitions(UID, before, after)
+        before = after
+    assert [(each.type, each.reason) for each in told] == [
+        ("Normal", "Adopting"),
+        ("Normal", "TaskAdopted"),
+        ("Normal", "Ready"),
+    ]
+    assert {each.task_arn for each in told} == {ARN}
+
+
+def test_an_adoption_that_is_only_claimed_gives_way_to_the_task_that_runs() -> None:
+    later = world.attempt(2, adopts=arn("later"))
+    seen = observation(
+        status=Status(attempt=later, tasks=(world.entry(1),)),
+        tasks=(world.task(1), theirs(arn=arn("later"))),
+    )
+    after, plan = world.settled(seen, ALLOWED)
+    assert [each.stop_code for each in after.status.last_terminations] == ["Superseded"]
+    assert not any(isinstance(each, TagTask) for each in plan.actions)

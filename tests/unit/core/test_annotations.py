@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from tests.unit.core import world
@@ -10,6 +11,7 @@ from tests.unit.core.test_loop import up
 from tests.unit.core.world import NOW, POLICY, SPEC, UID, cluster, entry, running, settled, stopped
 
 from fractal_models.container import Phase, Status
+from fractal_operator.core import events
 from fractal_operator.core.annotations import (
     ABANDON,
     MEANING,
@@ -19,7 +21,16 @@ from fractal_operator.core.annotations import (
     holds,
 )
 from fractal_operator.core.decide import decide
-from fractal_operator.core.plan import Find, Missing, Plan, RemoveFinalizer, RunTask, StopTask
+from fractal_operator.core.merge import merge
+from fractal_operator.core.plan import (
+    Find,
+    Lookup,
+    Missing,
+    Plan,
+    RemoveFinalizer,
+    RunTask,
+    StopTask,
+)
 
 HELD = pytest.mark.parametrize("name", [PAUSED, READ_ONLY])
 
@@ -278,3 +289,69 @@ def test_an_older_task_that_lives_on_is_not_restarted_for_a_newer_attempt() -> N
     )
     seen, plan = settled(seen)
     assert not any(isinstance(each, StopTask) for each in plan.actions)
+
+
+# --- what a review found ---
+
+
+def test_a_paused_object_whose_lifetime_is_over_says_that_its_end_waits() -> None:
+    it = World({**SPEC, "timeouts": {"lifetimeSeconds": 600}})
+    it.run(120)
+    it.annotations = {PAUSED: "true"}
+    it.run(300)
+    assert reasons(it)["Reconciling"] == ("False", "Settled")
+    writes = len(it.writes)
+    it.run(600)
+    assert (len(it.alive), reasons(it)["Reconciling"]) == (1, ("True", "Paused"))
+    assert len(it.writes) - writes <= 2  # the warning, and that the end waits
+    it.annotations = {}
+    it.run(120)
+    assert (it.alive, it.phase()) == ([], Phase.SUCCEEDED)
+
+
+def test_a_restart_asked_for_before_anything_was_sent_is_heeded_by_that_attempt() -> None:
+    it = World(SPEC, fates=["throttled"] * 3)
+    it.run(60, until=lambda: it.calls == 1)
+    it.annotations = {RESTART_REQUESTED: "now"}
+    it.run(300)
+    assert (it.launched, len(it.alive), it.phase()) == (1, 1, Phase.RUNNING)
+
+
+def test_each_success_is_told() -> None:
+    it = up()
+    it.edit(restartPolicy="OnFailure")
+    keys = set()
+    for wish in ("", "again"):
+        it.annotations = {RESTART_REQUESTED: wish} if wish else {}
+        it.run(120)
+        before = Status.from_json(it.status)
+        it.exits(0)
+        it.run(60)
+        after = Status.from_json(it.status)
+        told = events.transitions(UID, before, after)
+        keys |= {each.key for each in told if each.reason == "Succeeded"}
+    assert len(keys) == 2
+
+
+def test_an_upgrade_does_not_start_again_what_had_expired() -> None:
+    it = World({**SPEC, "timeouts": {"lifetimeSeconds": 600}})
+    it.run(1200)
+    assert (it.phase(), it.launched) == (Phase.SUCCEEDED, 1)
+    del it.status["attempt"]["usedSeconds"]  # as it was written before the time was counted
+    it.run(1200)
+    assert (it.phase(), it.launched) == (Phase.SUCCEEDED, 1)
+
+
+def test_the_time_that_nobody_looked_is_no_lifetime_of_a_lost_task() -> None:
+    issued: Any = {"first_issued_at": world.ago(700), "last_issued_at": world.ago(700)}
+    claimed = entry(1, started_at=world.ago(660))
+    seen = world.observation(
+        status=Status(attempt=world.attempt(**issued), tasks=(claimed,)),
+        home=cluster(reference=world.CLUSTER, swept_since=NOW),
+        missing={world.arn(): Missing(world.ago(600), NOW, 9)},
+        lookup=Lookup(1, NOW),
+    )
+    state = merge(seen, POLICY)
+    assert [each.stop_code for each in state.terminations] == ["Lost"]
+    assert state.attempt is not None
+    assert state.attempt.used_seconds == 60

@@ -129,6 +129,7 @@ ATTEMPTS = st.fixed_dictionaries(
         "firstIssuedAt": JSON_TIMES,
         "lastIssuedAt": JSON_TIMES,
         "failures": st.sampled_from([0, 1, 7, 2**31 - 1]),
+        "adopts": ARNS,
     },
 )
 ENTRIES = st.fixed_dictionaries(
@@ -387,14 +388,13 @@ def live(seen: Observation) -> list[ObservedTask]:
     ]
 
 
-def whose(task: ObservedTask) -> tuple[str, str] | None:
-    """Installation and object that a task belongs to: launched for it, or tagged and adoptable."""
-    origin = tokens.parse_started_by(task.started_by)
+def ours(seen: Observation, task: ObservedTask) -> bool:
+    """Whether a task is this object's: launched for it and not given away, or adopted by it."""
+    origin, owner = tokens.parse_started_by(task.started_by), task.tag(tokens.TAG_UID)
     if origin is not None and (origin.install, origin.uid) == (POLICY.install, UID):
-        return origin.install, origin.uid
-    if task.arn.startswith(ADOPTABLE):
-        return task.tag(tokens.TAG_INSTALL), task.tag(tokens.TAG_UID)
-    return None
+        return owner in ("", UID) or task.tag(tokens.TAG_RETAINED) != "false"
+    held = any(entry.arn == task.arn for entry in seen.status.tasks)
+    return owner == UID or (not owner and held and task.arn.startswith(ADOPTABLE))
 
 
 def check(seen: Observation, plan: Plan) -> None:
@@ -418,13 +418,13 @@ def check(seen: Observation, plan: Plan) -> None:
                 check_call(seen, each)
             case StopTask():
                 (task,) = (task for task in seen.tasks if task.arn == each.arn)
-                assert whose(task) == (POLICY.install, UID)
+                assert ours(seen, task)
                 listed = {entry.arn: entry.role for entry in seen.status.tasks}
                 assert listed.get(task.arn) != "Current"
             case TagTask():
                 (task,) = (task for task in seen.tasks if task.arn == each.arn)
-                mine = whose(task) == (POLICY.install, UID)
-                assert mine or task.arn == seen.annotations.get(ADOPT)
+                mine, meant = ours(seen, task), seen.status.attempt
+                assert mine or (meant is not None and task.arn == meant.adopts)
                 assert mine or task.arn.startswith(ADOPTABLE)
                 free = task.tag(tokens.TAG_RETAINED) == "true" or not task.tag(tokens.TAG_UID)
                 assert mine or free or task.tag(tokens.TAG_UID) == UID

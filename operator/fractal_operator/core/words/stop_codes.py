@@ -106,6 +106,11 @@ STOP_CODES: Mapping[str, Explanation] = {
         "The answer to the launch was lost, and no task of it was found",
         "It is tried again under a new attempt.",
     ),
+    "AdoptionFailed": Explanation(
+        "AdoptionFailed",
+        "The task that was to be adopted could not be had",
+        "Correct the annotation fractal.co/adopt, or remove it to have a task launched.",
+    ),
     # what the operator did itself, on purpose
     "Deleted": Explanation("Deleted", "The object was deleted", _OURS),
     "Suspended": Explanation("Suspended", "The task was suspended (spec.operatingMode)", _OURS),
