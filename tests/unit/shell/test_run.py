@@ -433,6 +433,22 @@ def test_a_loop_that_dies_ends_the_run_with_its_error(world: World) -> None:
     run(dies())
 
 
+def test_loops_that_are_cancelled_from_outside_leave_the_cause_to_be_told(world: World) -> None:
+    """kopf cancels every task when it gives up; what it gave up for is told by who ran both."""
+
+    async def cancelled() -> None:
+        process = Live(world)
+        async with started(process) as task:
+            await process.until(lambda: process.wire.counts()["list"] > 0)
+            loops = [each for each in asyncio.all_tasks() if each.get_name() == "_resync"]
+            assert len(loops) == 1
+            loops[0].cancel()
+            await process.until(task.done)
+            assert task.exception() is None
+
+    run(cancelled())
+
+
 # --- the end ---
 
 
