@@ -18,7 +18,7 @@ def commands() -> list[str]:
     """Every kubectl command, in a block or within a sentence, up to a pipe: what ``grep`` finds
     depends on what is wrong."""
     shown = "".join(page.read_text() for page in RUNBOOKS.glob("*.md"))
-    inside = re.findall(r"^\$ (kubectl .*)$|`(kubectl [a-z]+ [^`]+)`", shown, re.MULTILINE)
+    inside = re.findall(r"^\$ (kubectl .*)$|`(kubectl -?[a-z]+ [^`]+)`", shown, re.MULTILINE)
     every = {(block or sentence).partition(" | ")[0] for block, sentence in inside}
     return sorted(each for each in every if not any(word in each for word in OF_THE_RELEASE))
 
