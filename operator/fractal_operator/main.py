@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from fractal_helpers import log as logs
 from fractal_helpers.aws.ecs import EcsClient
 from fractal_helpers.aws.limits import QuotaGroups
-from fractal_helpers.aws.session import make_clients
+from fractal_helpers.aws.session import Sessions
 from fractal_helpers.kube import KubeClient
 from fractal_models.errors import FractalError, Rejected
 from fractal_operator.core.allow import Allow
@@ -191,7 +191,7 @@ def compose(
         policy=policy,
     )
     if policy.region and policy.cluster:
-        clusters.of(policy.region, policy.cluster)
+        clusters.of(policy.region, policy.cluster, held=True)
     runner = Runner(
         kube=kube,
         clock=clock,
@@ -233,10 +233,11 @@ def _leader(
 
 
 def _clients(settings: Settings, metrics: Metrics) -> Callable[[str], EcsClient]:
+    sessions = Sessions(max_pool_connections=settings.aws_threads)
+
     def make(region: str) -> EcsClient:
-        clients = make_clients(region, max_pool_connections=settings.aws_threads)
         return EcsClient(
-            clients,
+            sessions.clients(region),
             QuotaGroups(settings.quota_share),
             observe=metrics.aws_call,
             waited=metrics.aws_wait,

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from fractal_operator.core import failures, phases
+from fractal_operator.core import failures, permits, phases
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import ClusterView
 from fractal_operator.core.state import State
@@ -15,6 +15,9 @@ def closed(state: State, target: ClusterView | None) -> Verdict | None:
     """The gate that keeps the next attempt from beginning now, if any."""
     seen = state.seen
     if target is None:
+        refused = permits.asked(state.policy, seen.namespace, seen.spec) if seen.spec else ""
+        if refused:
+            return Verdict(state, phases.refused("NotAllowed", refused))
         text = (
             "No ECS cluster or region is known: set spec.cluster and spec.region, or the "
             "operator's FRACTAL_CLUSTER and AWS_REGION."

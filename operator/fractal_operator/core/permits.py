@@ -1,7 +1,7 @@
 """Whether an object may have what it names: held against the allow-list of the settings.
 
-Asked twice. ``asked`` looks at the spec, before anything is looked up or registered for it; the
-chart's ValidatingAdmissionPolicy says the same in CEL. ``sent`` looks at what RunTask is about to
+``place`` is asked before a region or cluster is looked at, ``asked`` of the spec before anything is
+registered for it; the chart's ValidatingAdmissionPolicy says the same in CEL. ``sent`` looks at what RunTask is about to
 be sent, because a task definition brings roles and images of its own, and because what the status
 says of an attempt is a claim that users can edit.
 """
@@ -42,6 +42,12 @@ def adoptable(policy: Policy, namespace: str, arn: str) -> bool:
 def asked(policy: Policy, namespace: str, spec: Spec) -> str:
     """What the spec names that it may not, in words; "" if all is allowed."""
     return _refused(policy, namespace, _of_spec(spec))
+
+
+def place(policy: Policy, namespace: str, region: str, cluster: str) -> bool:
+    """Whether objects of ``namespace`` may name this region and this cluster (name or ARN)."""
+    named = (_Named("", "regions", region), _Named("", "clusters", cluster))
+    return not _refused(policy, namespace, named)
 
 
 def sent(

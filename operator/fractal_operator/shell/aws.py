@@ -1,14 +1,15 @@
 """The ``Ecs`` port over the synchronous ECS client helper: a bounded pool of threads, by region.
 
-A region's clients are made when the region is first needed. Calls run in daemon threads, so that a
-stop of the process does not wait for AWS. A launch that would have to queue is not sent at all: the
-bounds of a drain count from the write of the intent.
+A region's clients are made when it is first needed, and dropped when it is no longer. Calls run in
+daemon threads, so that a stop of the process does not wait for AWS. A launch that would have to
+queue is not sent at all: the bounds of a drain count from the write of the intent.
 """
 
 import asyncio
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fractal_helpers.aws.ecs import EcsClient
@@ -33,6 +34,13 @@ SEND_SECONDS = 5.0
 
 REGION_SHARE = 4
 """One region gets this part of the threads: another's silence leaves it its own, and workers."""
+
+
+IDLE_SECONDS = 900.0
+"""A region without a call for so long is in no cluster's use: those are swept more often."""
+
+SILENT_REGIONS = 8
+"""For how many regions that never answered clients are kept: names can be made up without end."""
 
 
 class DaemonPool:
@@ -70,6 +78,17 @@ class DaemonPool:
         return await future
 
 
+@dataclass(slots=True, eq=False)
+class _Region:
+    """``calls`` wait or run; only their threads make the client, and only the loop all else."""
+
+    share: asyncio.Semaphore
+    used_at: float
+    client: EcsClient | None = None
+    calls: int = 0
+    answered: bool = False
+
+
 class AwsEcs:
     """See :class:`fractal_operator.ports.Ecs`. ``make`` builds the client of a region.
 
@@ -84,19 +103,35 @@ class AwsEcs:
         leads: Callable[[], bool],
     ) -> None:
         self._make = make
-        self._clients: dict[str, EcsClient] = {}
+        self._regions: dict[str, _Region] = {}
         self._lock = threading.Lock()
         self._pool = DaemonPool(threads)
         self._share = max(1, threads // REGION_SHARE)
-        self._shares: dict[str, asyncio.Semaphore] = {}
         self._clock = clock
         self._leads = leads
 
-    def _client(self, region: str) -> EcsClient:
+    def _region(self, name: str) -> _Region:
+        """What is kept of a region; what is kept of others for nothing is dropped."""
+        now = self._clock.monotonic()
+        region = self._regions.get(name)
+        if region is None:
+            region = self._regions[name] = _Region(asyncio.Semaphore(self._share), now)
+        region.used_at = now
+        idle = [(key, each) for key, each in self._regions.items() if each.calls == 0]
+        silent = [(each.used_at, key) for key, each in idle if not each.answered and key != name]
+        dropped = {key for _, key in sorted(silent, reverse=True)[SILENT_REGIONS - 1 :]}
+        dropped |= {key for key, each in idle if now - each.used_at > IDLE_SECONDS}
+        for key in dropped:
+            del self._regions[key]
+        return region
+
+    def _client(self, name: str, region: _Region) -> EcsClient:
+        if region.client is not None:  # no lock: the event loop must not wait for other regions
+            return region.client
         with self._lock:
-            if region not in self._clients:
-                self._clients[region] = self._made(region)
-            return self._clients[region]
+            if region.client is None:
+                region.client = self._made(name)
+            return region.client
 
     def _made(self, region: str) -> EcsClient:
         try:
@@ -108,18 +143,29 @@ class AwsEcs:
                 f"cannot make AWS clients for region {region!r}: {error}", code=type(error).__name__
             ) from error
 
-    async def _run(self, region: str, call: Callable[[EcsClient], Answer]) -> Answer:
-        share = self._shares.setdefault(region, asyncio.Semaphore(self._share))
+    async def _run(self, name: str, call: Callable[[EcsClient], Answer]) -> Answer:
+        region = self._region(name)
+        region.calls += 1
+        try:
+            return await self._in_turn(name, region, call)
+        finally:
+            region.calls -= 1
+
+    async def _in_turn(
+        self, name: str, region: _Region, call: Callable[[EcsClient], Answer]
+    ) -> Answer:
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await share.acquire()
+                await region.share.acquire()
         except TimeoutError:
-            text = f"too many calls to AWS in {region} are unanswered: this one was not sent"
+            text = f"too many calls to AWS in {name} are unanswered: this one was not sent"
             raise Unavailable(text) from None
         try:
-            return await self._pool.run(lambda: call(self._client(region)))
+            answer = await self._pool.run(lambda: call(self._client(name, region)))
         finally:
-            share.release()
+            region.share.release()
+        region.answered = True
+        return answer
 
     async def _change(self, region: str, call: Callable[[EcsClient], Answer]) -> Answer:
         def send(client: EcsClient) -> Answer:
@@ -130,12 +176,12 @@ class AwsEcs:
         return await self._run(region, send)
 
     def launch_permit(self, region: str) -> bool:
-        return self._client(region).launch_permit()
+        return self._client(region, self._region(region)).launch_permit()
 
     def forget_definition(self, region: str, reference: str) -> None:
-        client = self._clients.get(region)
-        if client is not None:  # else nothing can be remembered there
-            client.forget_definition(reference)
+        known = self._regions.get(region)
+        if known is not None and known.client is not None:  # else nothing is remembered there
+            known.client.forget_definition(reference)
 
     async def account(self, region: str) -> str:
         return await self._run(region, lambda client: client.account())

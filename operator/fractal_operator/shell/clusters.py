@@ -13,11 +13,13 @@ from fractal_models.observed import ClusterInfo, TaskArn
 from fractal_operator.core.plan import ClusterView, Problem
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Cluster:
     """One cluster. ``foreign`` are tasks that are not ours: listed, but described only once.
 
     ``wanted`` asks for a sweep at the next opportunity; ``waiting`` are the uids that wait for one.
+    ``held``: tasks of ours may be there, since an object's attempt names it or it is the operator's
+    own; any other that was never swept may as well be a name that somebody has made up.
     """
 
     region: str
@@ -31,6 +33,7 @@ class Cluster:
     failures: int = 0
     paused: str = ""
     wanted: bool = True
+    held: bool = False
     foreign: set[TaskArn] = field(default_factory=set)
     waiting: set[str] = field(default_factory=set)
 
@@ -66,12 +69,14 @@ class Clusters:
     def __init__(self) -> None:
         self._by_name: dict[tuple[str, str], Cluster] = {}
 
-    def of(self, region: str, reference: str) -> Cluster:
-        """The entry for a reference; a new one is swept soon."""
+    def of(self, region: str, reference: str, *, held: bool = False) -> Cluster:
+        """The entry for a reference; a new one is swept soon. ``held`` is remembered."""
         key = (region, reference)
         if key not in self._by_name:
             self._by_name[key] = Cluster(region, reference)
-        return self._by_name[key]
+        cluster = self._by_name[key]
+        cluster.held = cluster.held or held
+        return cluster
 
     def identified(self, cluster: Cluster, info: ClusterInfo) -> Cluster:
         """Note what ECS says a cluster is; the entry that all its names share from now on."""
@@ -81,6 +86,7 @@ class Clusters:
             shared.info, shared.known, shared.problem = info, True, None
             shared.waiting |= cluster.waiting
             shared.wanted = shared.wanted or cluster.wanted
+            shared.held = shared.held or cluster.held
             for key, each in self._by_name.items():
                 if each is cluster:
                     self._by_name[key] = shared

@@ -82,8 +82,14 @@ class Gauges:
         self._metrics.oldest_deletion.set(oldest)
 
     def _age(self, cluster: Cluster, now: datetime) -> float:
-        """Seconds since the last complete sweep; 0 of a cluster that ECS says is not there."""
-        if cluster.known and not cluster.there:
+        """Seconds since the last complete sweep; 0 of a cluster that ECS says is not there.
+
+        And of one that nobody has ever seen and no attempt names: a mistyped region is told to the
+        object that names it, and is no reason to wake anybody.
+        """
+        if (cluster.known and not cluster.there) or (
+            cluster.swept_since is None and not cluster.held
+        ):
             return 0.0
         since = cluster.swept_since or self._known[_name(cluster)]
         return max((now - since).total_seconds(), 0.0)

@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 
 MASS_LOSS_MINIMUM = 10
 MASS_LOSS_SHARE = 0.10
-UNKNOWN_CLUSTER_SECONDS = 60.0
 
 
 class Observer:

@@ -7,22 +7,21 @@ Thin on purpose: what to do stands in ``core``; how each action is done, in act.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from re import fullmatch
 from typing import Any
 
-from fractal_models import patterns
 from fractal_models.container import InvalidSpec, Spec, Status, parse_spec
 from fractal_models.errors import FractalError
 from fractal_operator.core import adoption, backoff, rows
 from fractal_operator.core.decide import decide
 from fractal_operator.core.plan import FINALIZER, ClusterView, Observation, Plan, Policy
-from fractal_operator.core.tokens import region_of
 from fractal_operator.ports import Clock, ObjectKey
+from fractal_operator.shell import places
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.launches import NoPermit
 from fractal_operator.shell.memory import Memories
 from fractal_operator.shell.objects import Body, Objects
 from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.places import Place
 from fractal_operator.shell.record import Recorder
 
 STEPS = 16
@@ -112,7 +111,13 @@ class Reconciler:
         memory.stops = {
             task.arn: memory.stops[task.arn] for task in tasks if task.arn in memory.stops
         }
-        target = self._view(self._target_name(_mapping(body.get("spec"))))
+        bare_since = memory.look(
+            finalizer=FINALIZER in finalizers, attempt=status.attempt is not None, now=now
+        )
+        home, target = self._places(body, status)
+        home_view = self._view(home, held=True)
+        own = target == (self._policy.region, self._policy.cluster)
+        target_view = self._view(target, held=own)
         return Observation(
             now=now,
             namespace=meta["namespace"],
@@ -126,8 +131,8 @@ class Reconciler:
             spec_errors=errors,
             spec_json=_mapping(body.get("spec")),
             status=status,
-            target=target,
-            home=self._view(_home_name(status)),
+            target=target_view,
+            home=home_view,
             tasks=tasks,
             missing=self._observer.tasks.missing_of(meta["uid"]),
             addresses={
@@ -141,25 +146,21 @@ class Reconciler:
             stops=memory.stops,
             retained=memory.retained,
             adopted=memory.adopted,
-            bare_since=memory.look(
-                finalizer=FINALIZER in finalizers, attempt=status.attempt is not None, now=now
-            ),
-            breaker=self._actor.breaker(target),
+            bare_since=bare_since,
+            breaker=self._actor.breaker(target_view),
         )
 
-    def clusters(self, body: Body) -> list[tuple[str, str]]:
+    def clusters(self, body: Body) -> list[Place]:
         """The clusters (region, name or ARN) that matter to an object."""
-        target = self._target_name(_mapping(body.get("spec")))
-        home = _home_name(Status.from_json(body.get("status")))
-        return [name for name in (target, home) if name is not None]
+        status = Status.from_json(body.get("status"))
+        return [place for place in self._places(body, status) if place is not None]
 
-    def _target_name(self, spec: Mapping[str, Any]) -> tuple[str, str] | None:
-        region = spec.get("region") or self._policy.region
-        reference = spec.get("cluster") or self._policy.cluster
-        return _cluster_name(region, reference)
+    def _places(self, body: Body, status: Status) -> tuple[Place | None, Place | None]:
+        born = self._memories.of(body["metadata"]["uid"]).finalized
+        return places.home(status), places.target(body, status, self._policy, born=born)
 
-    def _view(self, name: tuple[str, str] | None) -> ClusterView | None:
-        return self._observer.clusters.of(*name).view() if name is not None else None
+    def _view(self, place: Place | None, *, held: bool) -> ClusterView | None:
+        return self._observer.clusters.of(*place, held=held).view() if place is not None else None
 
     def _rest(self, body: Body, seen: Observation, plan: Plan) -> Rest:
         """Nothing to do now: tell Postgres how things stand, and say when to look again."""
@@ -187,21 +188,6 @@ def _spec(body: Body) -> tuple[Spec | None, tuple[str, ...]]:
         return parse_spec(body.get("spec", {})), ()
     except InvalidSpec as error:
         return None, error.errors
-
-
-def _home_name(status: Status) -> tuple[str, str] | None:
-    arn = status.attempt.cluster_arn if status.attempt else ""
-    return _cluster_name(region_of(arn), arn)
-
-
-def _cluster_name(region: object, reference: object) -> tuple[str, str] | None:
-    """A region and a cluster, None where either is no such thing: anybody may edit a status."""
-    match region, reference:
-        case str(), str() if region and reference:
-            sound = fullmatch(patterns.REGION, region) and fullmatch(patterns.CLUSTER, reference)
-            return (region, reference) if sound else None
-        case _:
-            return None
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from fractal_operator.shell.objects import Body, Objects, key_of, older, uid_of
 from fractal_operator.shell.observe import Observer
 from fractal_operator.shell.reconcile import Reconciler
 from fractal_operator.shell.record import Recorder
+from fractal_operator.shell.sweeps import Running, admitted
 from fractal_operator.shell.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -171,7 +172,7 @@ class Runner:
         if self._leader is not None:
             await self._leader.release()
         for each in loops:
-            if each in done:
+            if each in done and not each.cancelled():  # kopf's end cancels all that runs
                 each.result()
 
     def _campaign(self) -> list[Loop]:
@@ -274,13 +275,15 @@ class Runner:
             self._look(key)
 
     async def _sweeps(self) -> None:
-        running: dict[int, asyncio.Task[None]] = {}
+        running = Running()
         while True:
             self._health.beat("sweeps", BEAT_SECONDS)
-            for cluster in self._clusters.all():
-                if _idle(running, cluster) and self._observer.due(cluster):
-                    running[id(cluster)] = asyncio.create_task(self._sweep(cluster))
-            if self._listed and all(each.swept_at is not None for each in self._clusters.all()):
+            busy, known = running.clusters(), self._clusters.all()
+            due = (each for each in known if each not in busy and self._observer.due(each))
+            for cluster in admitted(due, busy):
+                running.start(cluster, self._sweep(cluster))
+            # A cluster that is none, or does not answer, must not keep a process from being ready.
+            if self._listed and all(each.swept_at is not None for each in known if each.held):
                 self._health.set(FIRST_SWEEP)
             await self._clock.sleep(TICK_SECONDS)
 
@@ -292,11 +295,12 @@ class Runner:
             self._metrics.sweep_success.set(self._clock.now().timestamp())
 
     async def _rings(self) -> None:
-        running: dict[int, asyncio.Task[None]] = {}
+        running = Running()
         while True:
+            busy = running.clusters()
             for cluster in self._clusters.all():
-                if _idle(running, cluster):
-                    running[id(cluster)] = asyncio.create_task(self._observer.ring(cluster))
+                if cluster.info is not None and cluster not in busy:
+                    running.start(cluster, self._observer.ring(cluster))
             await self._clock.sleep(self._ring_seconds)
 
     async def _record(self) -> None:
@@ -323,7 +327,8 @@ class Runner:
             log.warning("closed the database rows of %d objects that are gone", closed)
 
     async def _uids(self) -> set[str]:
-        return {uid_of(body) for body in await self._kube.list()}
+        """All objects: as listed, and as known, since a list may be older than an object."""
+        return {uid_of(body) for body in (*await self._kube.list(), *self._objects.bodies())}
 
 
 def _started(*loops: Callable[[], Coroutine[Any, Any, None]]) -> list[Loop]:
@@ -336,18 +341,6 @@ async def _cancelled(tasks: "Iterable[asyncio.Task[Any]]") -> None:
     for each in ended:
         each.cancel()
     await asyncio.gather(*ended, return_exceptions=True)
-
-
-def _idle(running: dict[int, asyncio.Task[None]], cluster: Cluster) -> bool:
-    """Whether no task runs for a cluster any more; each has its own, so none waits for another."""
-    task = running.get(id(cluster))
-    if task is None:
-        return True
-    if not task.done():
-        return False
-    del running[id(cluster)]
-    task.result()
-    return True
 
 
 async def _despite_outages(what: str, do: Callable[[], Awaitable[None]]) -> None:

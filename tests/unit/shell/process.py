@@ -118,7 +118,7 @@ class Process:
 
     def main(self) -> Cluster:
         """The cluster that objects which name none are in."""
-        return self.clusters.of(REGION, "main")
+        return self.clusters.of(REGION, "main", held=True)
 
     def value(self, metric: str, **labels: str) -> float | None:
         """What Prometheus would see."""
