@@ -117,7 +117,7 @@ class Operator:
             actor=actor,
             policy=policy,
         )
-        clusters.of(REGION, "main")
+        clusters.of(REGION, "main", held=True)
         self.runner = Runner(
             kube=kube,
             clock=clock,

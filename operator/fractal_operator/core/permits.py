@@ -1,9 +1,9 @@
 """Whether an object may have what it names: held against the allow-list of the settings.
 
 ``place`` is asked before a region or cluster is looked at, ``asked`` of the spec before anything is
-registered for it; the chart's ValidatingAdmissionPolicy says the same in CEL. ``sent`` looks at what RunTask is about to
-be sent, because a task definition brings roles and images of its own, and because what the status
-says of an attempt is a claim that users can edit.
+registered for it; the chart's ValidatingAdmissionPolicy says the same in CEL. ``sent`` looks at
+what RunTask is about to be sent, because a task definition brings roles and images of its own, and
+because what the status says of an attempt is a claim that users can edit.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

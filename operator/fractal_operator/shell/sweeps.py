@@ -2,18 +2,18 @@
 
 Anybody can make up names of clusters and regions, and each costs calls and threads until ECS has
 said that it knows none. So a cluster that was never swept is a newcomer: newcomers take turns, and
-leave every region most of its share of the threads, in which launches are sent, too.
+leave every region most of its share of the threads, in which launches are sent, too. Those where
+tasks of ours may be (``held``) take turns among themselves.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from fractal_operator.shell.clusters import Cluster
 
 NEWCOMERS = 8
-"""How many clusters that were never swept are tried at the same time, in all regions."""
+"""How many clusters that were never swept are tried at a time; and as many of the held ones."""
 
 NEWCOMERS_OF_REGION = 2
 """How many of them in one region."""
@@ -40,21 +40,21 @@ class Running:
 def admitted(due: Iterable[Cluster], running: Iterable[Cluster]) -> list[Cluster]:
     """Those of ``due`` that may be swept now, beside those that are.
 
-    All that were swept before; of the newcomers those whose last try is longest ago (first of all
-    those without one, and of these the clusters where tasks of ours may be).
+    All that were swept before; and of the newcomers those whose last try is longest ago, first of
+    all those without one.
     """
-    taken = Counter(each.region for each in running if each.swept_since is None)
+    newcomers = [each for each in running if each.swept_since is None]
     chosen: list[Cluster] = []
-    for cluster in sorted(due, key=_turn):
+    for cluster in sorted(due, key=_tried):
         if cluster.swept_since is None:
-            region_full = taken[cluster.region] >= NEWCOMERS_OF_REGION
-            if region_full or taken.total() >= NEWCOMERS:
+            rivals = [each for each in newcomers if each.held == cluster.held]
+            there = sum(each.region == cluster.region for each in rivals)
+            if len(rivals) >= NEWCOMERS or there >= NEWCOMERS_OF_REGION:
                 continue
-            taken[cluster.region] += 1
+            newcomers.append(cluster)
         chosen.append(cluster)
     return chosen
 
 
-def _turn(cluster: Cluster) -> tuple[float, bool]:
-    tried = float("-inf") if cluster.swept_at is None else cluster.swept_at
-    return tried, not cluster.held
+def _tried(cluster: Cluster) -> float:
+    return float("-inf") if cluster.swept_at is None else cluster.swept_at

@@ -1,7 +1,9 @@
 """Patterns of the allow-list, and which rules count where."""
 
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fractal_operator.core.allow import Allow, Rule, matches
@@ -80,3 +82,32 @@ def test_a_namespace_gets_every_rule_that_names_it() -> None:
     assert allow.of("team-a") == (one, two)
     assert allow.of("ops") == (one,)
     assert allow.of("else") == ()
+
+
+def backtracking(pattern: str) -> re.Pattern[str]:
+    """The plainest expression for a pattern, as the chart gives it to RE2."""
+    if pattern == "*":
+        return re.compile(".*", re.DOTALL)
+    host, slash, path = pattern.partition("/")
+    return re.compile(plain(host, "[^/]") + slash + plain(path, "."), re.DOTALL)
+
+
+def plain(text: str, character: str) -> str:
+    wild = {"*": f"{character}*", "?": character}
+    return "".join(wild.get(each) or re.escape(each) for each in text)
+
+
+@settings(max_examples=1000)
+@given(st.text("*?ab/", max_size=8), st.text("ab/\n", max_size=9))
+def test_no_verdict_differs_from_that_of_the_plainest_expression(pattern: str, value: str) -> None:
+    assert matches((pattern,), value) == bool(backtracking(pattern).fullmatch(value))
+
+
+@pytest.mark.parametrize("end", ["", "/app"])
+@pytest.mark.parametrize("between", ["-", "-?", "?-?"])
+def test_no_value_makes_a_pattern_with_many_stars_go_back_over_them(between: str, end: str) -> None:
+    """Trying all places of 30 stars in 2,000 dashes takes longer than the universe is old."""
+    hostile, pattern = "-" * 2000, f"*{between}" * 30
+    assert not matches((f"{pattern}*x{end}",), hostile + end)
+    assert not matches((f"{ROLE}{pattern}*x{end}",), ROLE + hostile + end)
+    assert matches((f"{ROLE}{pattern}*-{end}",), ROLE + hostile + end)

@@ -548,3 +548,37 @@ def test_the_property_sees_launches_registrations_and_adoptions() -> None:
     assert within(*settled(seen, STRICT)) == 1
     _, plan = settled(replace(seen, namespace="ops"), STRICT)
     assert plan.actions == ()
+
+
+# --- places ---
+
+
+@pytest.mark.parametrize(
+    ("region", "reference", "allowed"),
+    [
+        (REGION, "apps-1", True),
+        (REGION, f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/exact", True),
+        (REGION, "made-up", False),
+        ("aa-north-1", "apps-1", False),
+        (POLICY.region, POLICY.cluster, True),
+    ],
+)
+def test_a_place_is_looked_at_only_if_both_its_names_are_listed(
+    region: str, reference: str, allowed: bool
+) -> None:
+    assert permits.place(STRICT, "team-a", region, reference) is allowed
+    assert permits.place(POLICY, "team-a", region, reference), "without a list all is allowed"
+
+
+def test_an_object_that_names_a_refused_place_is_told_so_though_nothing_is_seen_there() -> None:
+    """The shell does not look at such a place: the core hears of no target."""
+    spec = {**template(image="nginx:1"), "region": "aa-north-1"}
+    refusal = "spec.region: aa-north-1 is not allowed in namespace team-a."
+    arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task/apps-1/0123"
+    for annotations in ({}, {ADOPT: arn}):
+        seen = replace(
+            observation(spec=spec, annotations=annotations), namespace="team-a", target=None
+        )
+        phase, reason, message = situation(decide(seen, STRICT))
+        assert (phase, reason) == ("Failed", "NotAllowed")
+        assert message.startswith(refusal)

@@ -1,23 +1,35 @@
 """AWS calls from coroutines: in daemon threads; and a launch is sent in time or not at all."""
 
 import asyncio
+import gc
 import json
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import inf
 from typing import Any, TypeVar
 
+import boto3
 import pytest
 from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.exceptions import EndpointConnectionError
 from tests.unit.aws_wire import CLUSTER, REGION, answer, clients, on_send, task_arn
 from tests.unit.shell.wire import FakeClock
 
 from fractal_helpers.aws.ecs import EcsClient
 from fractal_helpers.aws.limits import QuotaGroups
+from fractal_helpers.aws.session import Sessions
 from fractal_models.errors import Unavailable
 from fractal_models.observed import ClusterArn, ClusterInfo, TaskArn
-from fractal_operator.shell.aws import SEND_SECONDS, AwsEcs, DaemonPool
+from fractal_operator.shell.aws import (
+    IDLE_SECONDS,
+    SEND_SECONDS,
+    SILENT_REGIONS,
+    AwsEcs,
+    DaemonPool,
+)
 
 Answer = TypeVar("Answer")
 
@@ -132,6 +144,8 @@ class Aws:
         self.clock = FakeClock()
         self.made: list[str] = []
         self.silent = ""  # a region that does not answer until released
+        self.dead = "-"  # what regions are called that there are not
+        self.alive: list[weakref.ref[EcsClient]] = []
         self.sent: list[str] = []
         self.entered, self.release = threading.Event(), threading.Event()
         self.release.set()
@@ -147,7 +161,9 @@ class Aws:
         on_send(wire.ecs, "DescribeClusters", partial(self._describe, region))
         on_send(wire.ecs, "StopTask", self._stop)
         on_send(wire.ecs_once, "RunTask", self._launch)
-        return EcsClient(wire, QuotaGroups(1.0))
+        client = EcsClient(wire, QuotaGroups(1.0))
+        self.alive.append(weakref.ref(client))
+        return client
 
     def _reply(self, operation: str, body: Any) -> AWSResponse:
         self.sent.append(operation)
@@ -155,6 +171,8 @@ class Aws:
 
     def _describe(self, region: str, request: AWSRequest) -> AWSResponse:
         self.entered.set()
+        if region.startswith(self.dead):
+            raise EndpointConnectionError(endpoint_url=region)
         if self.silent in ("", region):
             assert self.release.wait(10)
         return self._reply("DescribeClusters", {"clusters": [SHOWN]})
@@ -270,3 +288,55 @@ def test_a_region_that_does_not_answer_leaves_the_others_their_threads(
         assert "not sent" in str(error)
     assert answered + late == [ClusterInfo(ClusterArn(CLUSTER), "main", "ACTIVE")] * 12
     assert len(aws.sent) == 12
+
+
+def kept(aws: Aws) -> int:
+    """For how many regions there are clients."""
+    gc.collect()
+    return sum(1 for each in aws.alive if each() is not None)
+
+
+def test_regions_that_never_answer_are_kept_only_a_few_at_a_time() -> None:
+    aws = Aws()
+    aws.dead = "aa-north"
+    assert run(aws.ecs.describe_cluster(REGION, CLUSTER)) is not None
+    for number in range(40):
+        with pytest.raises(Unavailable):
+            run(aws.ecs.describe_cluster(f"aa-north-{number}", CLUSTER))
+        aws.clock.advance(1)
+        assert kept(aws) <= 1 + SILENT_REGIONS
+    assert run(aws.ecs.describe_cluster(REGION, CLUSTER)) is not None
+    assert aws.made.count(REGION) == 1, "the one that answers is kept"
+
+
+def test_a_region_that_is_needed_no_longer_is_dropped() -> None:
+    aws = Aws()
+    for region in (REGION, "us-east-1"):
+        run(aws.ecs.describe_cluster(region, CLUSTER))
+    assert kept(aws) == 2
+    aws.clock.advance(IDLE_SECONDS)
+    run(aws.ecs.describe_cluster(REGION, CLUSTER))
+    assert kept(aws) == 2
+    aws.clock.advance(1)
+    run(aws.ecs.describe_cluster(REGION, CLUSTER))
+    assert kept(aws) == 1
+    run(aws.ecs.describe_cluster("us-east-1", CLUSTER))
+    assert sorted(aws.made) == [REGION, "us-east-1", "us-east-1"]
+
+
+def test_all_regions_share_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session of its own for each cost 28 MB a region, this one 2 MB."""
+    made: list[boto3.Session] = []
+
+    class Counted(boto3.Session):
+        def __init__(self) -> None:
+            super().__init__(aws_access_key_id="id", aws_secret_access_key="key")
+            made.append(self)
+
+    monkeypatch.setattr("boto3.Session", Counted)
+    sessions = Sessions(max_pool_connections=1)
+    with ThreadPoolExecutor(4) as pool:
+        regions = [REGION, "us-east-1", "eu-west-1", "eu-west-2"]
+        clients = list(pool.map(sessions.clients, regions))
+    assert [each.ecs.meta.region_name for each in clients] == regions
+    assert len(made) == 1

@@ -95,7 +95,7 @@ def test_the_age_of_a_sweep_is_that_of_the_cluster_that_waits_longest(
     process.wire.fail("list_tasks", Unavailable("down"))
     assert not run(process.observer.sweep(process.main()))
     assert age() == 10  # a sweep that failed is none
-    other = process.clusters.of("eu-central-1", "nowhere")
+    other = process.clusters.of("eu-central-1", "nowhere", held=True)
     process.clock.advance(5)
     assert age() == 15
     other.known = True  # and ECS says that there is no such cluster: its objects are told
@@ -103,6 +103,25 @@ def test_the_age_of_a_sweep_is_that_of_the_cluster_that_waits_longest(
     assert age() == 16
     process.clusters.keep([("eu-central-1", "nowhere")])
     assert age() == 0
+
+
+def test_a_region_that_was_mistyped_alarms_nobody_unless_a_task_may_be_there(
+    process: Process, gauges: Gauges
+) -> None:
+    def age() -> float | None:
+        gauges.look()
+        return process.value("fractal_sweep_age_seconds")
+
+    assert run(process.observer.sweep(process.main()))
+    mistyped = process.clusters.of("us-eats-1", "apps")
+    gauges.look()
+    process.wire.fail("describe_cluster", Unavailable("no such host"))
+    assert not run(process.observer.sweep(mistyped))
+    process.clock.advance(700)
+    assert run(process.observer.sweep(process.main()))
+    assert age() == 0
+    process.clusters.of("us-eats-1", "apps", held=True)  # an attempt names it
+    assert age() == 700
 
 
 def test_paused_clusters_and_waiting_launches_are_counted(process: Process, gauges: Gauges) -> None:
