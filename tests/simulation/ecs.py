@@ -26,13 +26,14 @@ from fractal_models.observed import (
 )
 from fractal_operator.core import tokens
 
+Tags = tuple[tuple[str, str], ...]
 HOUR = 3600.0
 FULL = (LaunchFailure("RESOURCE:MEMORY"),)
 ODD = (LaunchFailure("SOMETHING NEW"),)
 
 
 class SimEcs(EcsWorld):
-    """``launched`` and ``stops`` hear of each launch and of each stop that was asked for."""
+    """``launched``, ``stops`` and ``tagged`` hear of launches, asked stops and adoptions."""
 
     def __init__(
         self,
@@ -40,19 +41,20 @@ class SimEcs(EcsWorld):
         rng: Random,
         launched: Callable[[TaskArn], None],
         stops: Callable[[TaskArn, str], None],
+        tagged: Callable[[TaskArn], None],
     ) -> None:
         super().__init__(SimClock(timeline))
         self.chaos = Chaos()
         self.timeline, self._rng = timeline, rng
         self.reader = self.clock  # of the process whose call is served: it dates what it reads
-        self._launched, self._stops = launched, stops
+        self._launched, self._stops, self._tagged = launched, stops, tagged
         self.requests: dict[TaskArn, Mapping[str, Any]] = {}
         self.ran: set[TaskArn] = set()
         self.owners: dict[TaskArn, str] = {}
         self.retained: set[TaskArn] = set()
         self._listed_from: dict[TaskArn, float] = {}
         self._shown_from: dict[TaskArn, float] = {}
-        self._past: dict[TaskArn, list[tuple[float, ObservedTask]]] = {}
+        self._past: dict[TaskArn, list[tuple[float, ObservedTask, Tags]]] = {}
         self._answers: dict[tuple[str, str], tuple[str, tuple[LaunchFailure, ...], TaskArn]] = {}
 
     # --- the truth ---
@@ -65,20 +67,28 @@ class SimEcs(EcsWorld):
         arn = super().put(name, started_by, cluster, **facts)
         origin = tokens.parse_started_by(started_by)
         self.owners[arn] = origin.uid if origin else ""
-        self._past[arn] = [(self.timeline.now, self.tasks[arn])]
+        if self.tasks[arn].last_status == "RUNNING":
+            self.ran.add(arn)
+        self._past[arn] = []
+        self._note(arn)
         return arn
 
     def change(self, arn: TaskArn, **facts: Any) -> None:
         super().change(arn, **facts)
         if self.tasks[arn].last_status == "RUNNING":
             self.ran.add(arn)
-        self._past[arn].append((self.timeline.now, self.tasks[arn]))
+        self._note(arn)
+
+    def _note(self, arn: TaskArn) -> None:
+        tags = tuple(sorted(self.tags.get(arn, {}).items()))
+        self._past[arn].append((self.timeline.now, self.tasks[arn], tags))
 
     # --- what happens by itself ---
 
     def _launch(self, cluster: str, request: Mapping[str, Any]) -> TaskArn:
         now, chaos, rng = self.timeline.now, self.chaos, self._rng
         arn = super()._launch(cluster, request)
+        self._note(arn)  # with its tags
         self.requests[arn] = request
         lag = chaos.visible_after if rng.random() < 0.7 else chaos.visible_after / 10
         self._listed_from[arn] = now + rng.random() * lag
@@ -166,6 +176,9 @@ class SimEcs(EcsWorld):
         if task is not None:
             self._stops(arn, reason)
         told = super().stop_task(cluster, arn, reason)
+        if told is not None:
+            self._note(arn)  # its tags are gone
+            told = replace(self.tasks[arn], observed_at=self.reader.now(), tags=())
         if told is not None and task is not None and task.desired_status != "STOPPED":
             pause = self._rng.random() * self.chaos.stop_seconds
             self.timeline.after(pause, lambda: self.die(arn, 137))
@@ -173,8 +186,10 @@ class SimEcs(EcsWorld):
 
     def tag_task(self, arn: TaskArn, tags: Mapping[str, str]) -> None:
         super().tag_task(arn, tags)
+        self._note(arn)
         if tokens.TAG_UID in tags:
             self.owners[arn] = tags[tokens.TAG_UID]
+            self._tagged(arn)
         if tags.get(tokens.TAG_RETAINED) == "true":
             self.retained.add(arn)
         else:
@@ -185,7 +200,7 @@ class SimEcs(EcsWorld):
         for arn in self.tasks:
             if not arn.startswith(prefix) or self._listed_from.get(arn, 0.0) > now:
                 continue
-            task = self._past_of(arn)
+            task, _ = self._past_of(arn)
             if started_by:
                 if task.started_by == started_by and task.live:
                     shown.append(arn)
@@ -208,20 +223,19 @@ class SimEcs(EcsWorld):
     def _visible(self, arn: TaskArn) -> bool:
         return self._shown_from.get(arn, 0.0) <= self.timeline.now
 
-    def _past_of(self, arn: TaskArn) -> ObservedTask:
-        """A task as a read shows it: as it was up to ``read_age`` seconds ago."""
+    def _past_of(self, arn: TaskArn) -> tuple[ObservedTask, Tags]:
+        """A task and its tags as a read shows them: as they were up to ``read_age`` seconds ago."""
         past = self._past[arn]
         if self.chaos.read_age:
             when = self.timeline.now - self._rng.random() * self.chaos.read_age
-            for at, task in reversed(past):
-                if at <= when:
-                    return task
-            return past[0][1]
-        return past[-1][1]
+            known = next((each for each in reversed(past) if each[0] <= when), past[0])
+        else:
+            known = past[-1]
+        return known[1], known[2]
 
     def _shown(self, arn: TaskArn) -> ObservedTask:
-        tags = tuple(sorted(self.tags.get(arn, {}).items()))
-        return replace(self._past_of(arn), observed_at=self.reader.now(), tags=tags)
+        task, tags = self._past_of(arn)
+        return replace(task, observed_at=self.reader.now(), tags=tags)
 
     def _replayed(self, arn: TaskArn) -> ObservedTask:
         task = self.tasks[arn]

@@ -25,8 +25,8 @@ happened, but the answer is lost (OutcomeUnknown). ``late``: OutcomeUnknown, and
 that, at most 40 s after the call. ``slow``: it takes up to 13 s.
 """
 
-OUTAGES = ("database", "kube", "ecs", "access", "processes")
-"""What is down for up to 400 s; ``access``: ECS refuses the credentials."""
+OUTAGES = ("database", "kube", "ecs", "access", "watch", "processes")
+"""What is down for up to 400 s. ``access``: ECS refuses the credentials; ``watch``: silent."""
 
 LATEST_LANDING = 40.0
 """A call reaches its server within this (a bound of the drain, docs/safety.md)."""
@@ -60,6 +60,10 @@ class Chaos:
     outages: tuple[str, ...] = ()
     objects: int = 1
     user_pause: float = 90.0
+    meddling: float = 0.0
+    adopt: bool = False
+    wipe: bool = False
+    restores: int = 0
     force: bool = False
 
     def told(self) -> str:
@@ -111,5 +115,9 @@ def swarm(rng: Random) -> Chaos:
         ),
         objects=rng.choice((1, 1, 2, 3)),
         user_pause=rng.choice((40.0, 90.0, 240.0)),
+        meddling=share(0.8, 0.6),
+        adopt=rng.random() < 0.25,
+        wipe=rng.random() < 0.1,
+        restores=rng.random() < 0.06,
         force=rng.random() < 0.15,
     )

@@ -8,7 +8,7 @@ Safety, looked at whenever something happens:
     S3  a task is stopped only if it is ours, and only after a cause: an edit, a suspension, a
         deletion, a wished restart, a newer task, a time limit
     S4  the finalizer goes only when the object has no live task, but for a retained one
-    S5  attempt.number and observedGeneration never go back
+    S5  attempt.number and observedGeneration never go back, nor does a task in one process's words
     S6  a status calls a task RUNNING only after it was RUNNING
     S8  no status is written that is the stored one; nothing panics; no operator sees a duplicate
 Liveness, after the faults have ceased, within an hour:
@@ -32,9 +32,9 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.faults import CALL_FAULTS
 from tests.unit.shell.kube_world import Body
 
-from fractal_models.container import Phase, Status
+from fractal_models.container import Phase, Status, Task
 from fractal_models.errors import Conflict, FractalError
-from fractal_models.observed import TaskArn
+from fractal_models.observed import STATE_RANK, TaskArn
 from fractal_operator.core import tokens
 from fractal_operator.core.plan import FINALIZER
 
@@ -56,10 +56,16 @@ SHOWN_AS = {
 """The state of hardware.user_app_state in the phases that a settled object can be in."""
 
 KNOWN_OPEN: Mapping[str, str] = {
+    "adoption": "a deletion, a second process or a stale sight while a task is being adopted: "
+    "runs have no adoptions",
     "audit by a stale list": "the auditor closes the row of an object that a stale list does not "
     "show, for good",
     "app row behind another clock": "a row written by a process whose clock is behind the last "
     "one's is refused as older, and not offered again",
+    "task hidden when the status was wiped": "an object deleted after its status was wiped goes "
+    "after one sweep, which does not show a task launched less than 300 s before",
+    "row of a restored object": "after a restore of etcd an object's generation is lower than its "
+    "row's, which therefore never changes again",
     "row of an ended attempt": "nobody closes the row of a task whose end the recorder's process "
     "did not live to write, and that ECS does not list in the first sweep",
 }
@@ -93,10 +99,12 @@ class Watchman:
         self.strict = False
         self.sometimes: Counter[str] = Counter()
         self.known: Counter[str] = Counter()
+        self._ranks: dict[tuple[str, str], int] = {}
         self._parsed: dict[str, tuple[str, Status]] = {}
         self.intents: dict[str, dict[int, float]] = {}  # uid -> attempt -> when it was recorded
         self.ends: dict[str, set[int]] = {}
         self.forced: set[str] = set()
+        self.wiped: set[str] = set()  # whose status was taken away, or put back to what it was
         self._launches: Counter[tuple[str, int]] = Counter()
         self._newest: dict[str, tuple[int, int]] = {}
         self._wants: dict[str, list[tuple[float, str, str]]] = {}  # when, what, restart
@@ -110,7 +118,8 @@ class Watchman:
         uid, number = origin.uid, origin.attempt
         world.log("ecs", f"launches attempt {number}", arn)
         self._launches[uid, number] += 1
-        require(self._launches[uid, number] == 1, f"S1: attempt {number} of {uid} launched twice")
+        once = self._launches[uid, number] == 1 or uid in self.wiped
+        require(once, f"S1: attempt {number} of {uid} launched twice")
         live = world.ecs.owned(uid)
         require(live == [arn], f"S1: {uid} has {len(live)} live tasks: {live}")
         require(number in self.intents.get(uid, {}), f"S2: no intent {number} for {uid}")
@@ -121,6 +130,13 @@ class Watchman:
         require(body is not None, f"S2: {arn} launched for {uid}, which is gone")
         assert body is not None
         require(FINALIZER in body["metadata"].get("finalizers", ()), f"S2: {uid} has no finalizer")
+
+    def tagged(self, arn: TaskArn) -> None:
+        """A task is adopted."""
+        uid = self.world.ecs.owners[arn]
+        live = self.world.ecs.owned(uid)
+        self.sometimes["adopted"] += 1
+        require(len(live) < 2, f"S1: {uid} has {len(live)} live tasks after an adoption: {live}")
 
     # --- S3: stops ---
 
@@ -153,26 +169,43 @@ class Watchman:
     def landed(self, operator: "Operator", call: "Pending", value: Any) -> None:
         """After it."""
         if call.method == "write_status":
-            self._status_written(value)
+            self._status_written(operator.name, call.arguments[0], value)
         elif call.method == "set_finalizers" and FINALIZER not in call.arguments[1]:
             uid = call.arguments[0]["metadata"]["uid"]
             live = [arn for arn in self.world.ecs.owned(uid) if arn not in self.world.ecs.retained]
+            if live and self.open("task hidden when the status was wiped", uid in self.wiped):
+                self.forced.add(uid)  # the reaper's
+                return
             require(not live, f"S4: the finalizer of {uid} went while {live} lived")
 
-    def _status_written(self, body: Body) -> None:
+    def _status_written(self, process: str, old: Body, body: Body) -> None:
+        before_it = self.status(old)
         uid, status = body["metadata"]["uid"], self.status(body)
         before = self._newest.get(uid, (0, 0))
         number = status.attempt.number if status.attempt else 0
         now = (number, status.observed_generation or 0)
+        if uid in self.wiped:
+            before = (0, 0)
         require(now[0] >= before[0], f"S5: attempt of {uid} went back from {before[0]} to {now[0]}")
         require(now[1] >= before[1], f"S5: observedGeneration of {uid} went back: {before}, {now}")
         self._newest[uid] = now
-        if number:
-            self.intents.setdefault(uid, {}).setdefault(number, self.world.timeline.now)
+        if number and number not in self.intents.setdefault(uid, {}):
+            self.intents[uid][number] = self.world.timeline.now
+            self.world.meddle(uid)
         self.ends.setdefault(uid, set()).update(end.attempt for end in status.last_terminations)
         for entry in status.tasks:
             ran = TaskArn(entry.arn) in self.world.ecs.ran
             require(ran or entry.last_status != "RUNNING", f"S6: {entry.arn} never ran")
+            self._goes_on(process, uid, entry, before_it)
+
+    def _goes_on(self, process: str, uid: str, entry: Task, before: Status) -> None:
+        """What a process itself once told of a task it never takes back."""
+        rank, known = STATE_RANK[entry.last_status or "PROVISIONING"], (process, entry.arn)
+        if not self.world.unruled and uid not in self.wiped:
+            back = f"S5: {entry.arn} went back to {entry.last_status}"
+            require(rank >= self._ranks.get(known, 0), back)
+        if all(each.last_status != entry.last_status for each in before.tasks):
+            self._ranks[known] = rank
 
     def changed(self, kind: str, body: Body) -> None:
         """An object was changed, by whomever: what its user wants is noted, for S3."""
@@ -187,6 +220,22 @@ class Watchman:
         if not wants or wants[-1][1:] != (what, restart):
             wants.append((self.world.timeline.now, what, restart))
             self.world.log("users", f"want {what} {restart}".strip(), body["metadata"]["name"])
+
+    def wipes(self, uid: str) -> None:
+        """A user takes an object's status away."""
+        self.wiped.add(uid)
+        self.sometimes["status wiped"] += 1
+
+    def restored(self) -> None:
+        """etcd is what it was: all may go back, and what was made since then is forgotten."""
+        self.sometimes["etcd restored"] += 1
+        self.wiped.update(self._wants)
+        self._parsed.clear()
+        alive = {body["metadata"]["uid"] for body in self.world.kube.objects.values()}
+        self.forced.update(uid for uid in self._wants if uid not in alive)
+        for body in self.world.kube.objects.values():
+            self.forced.discard(body["metadata"]["uid"])
+            self.changed("", body)
 
     def panic(self, name: str, error: Exception | None) -> None:
         raise Violation(f"S8: {name} panics: {error!r}") from error
@@ -271,7 +320,7 @@ class Watchman:
         if task.spec_hash and task.spec_hash != tokens.spec_hash(body["spec"]):
             return "L1: a task of an old spec runs"
         numbers = set(self.intents.get(uid, ())) - {status.attempt.number if status.attempt else 0}
-        lost = numbers - self.ends[uid]
+        lost = numbers - self.ends[uid] if uid not in self.wiped else ()
         return f"L6: attempts {sorted(lost)} were never ended" if lost else ""
 
     def _rows_unlike(self) -> str:
@@ -285,9 +334,13 @@ class Watchman:
             phase, row = self.status(body).phase, ledger.apps.get(uid)
             state = row.state if row is not None else "wanting"
             if row is not None and row.deleted:
+                if self.open("row of a restored object", uid in self.wiped):
+                    continue
                 if not self.open("audit by a stale list", world.began.stale_list > 0):
                     yield f"L4: {uid} exists, its row is closed"
             elif state != SHOWN_AS.get(phase or Phase.PENDING):
+                if self.open("row of a restored object", uid in self.wiped):
+                    continue
                 skewed = world.began.operators > 1
                 if not self.open("app row behind another clock", skewed and row is not None):
                     yield f"L4: {uid} is {phase}, its row {state}"
@@ -305,6 +358,8 @@ class Watchman:
                 ended = not lives and row.attempt in self.ends.get(row.uid, ())
                 app = self.world.ledger.apps.get(row.uid)
                 closed = lives and app is not None and app.deleted
+                if closed and self.open("row of a restored object", row.uid in self.wiped):
+                    continue
                 if closed and self.open("audit by a stale list", self.world.began.stale_list > 0):
                     continue
                 if not self.open("row of an ended attempt", ended):

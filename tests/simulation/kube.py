@@ -36,6 +36,28 @@ class SimKube(KubeWorld):
                 del shown[key]
         return [*shown.values()]
 
+    def restore(self, when: float, *, bumped: bool) -> Sequence[Body]:
+        """etcd as it was then; the objects that there are now."""
+        self.objects = {}
+        past = self.list_of(when)
+        if not bumped:
+            versions = [int(body["metadata"]["resourceVersion"]) for body in past]
+            self._version = max(versions, default=100)
+        for body in past:
+            meta = body["metadata"]
+            copied = _copy(body)
+            if bumped:
+                self._version += 1
+                copied["metadata"]["resourceVersion"] = str(self._version)
+            self.objects[ObjectKey(meta["namespace"], meta["name"])] = copied
+        return [*self.objects.values()]
+
+    def wipe(self, key: ObjectKey) -> Body:
+        """A user takes the whole status away."""
+        body = _copy(self.objects[key])
+        body["status"] = {}
+        return self._store(body)
+
     def unset(self, key: ObjectKey, *fields: str) -> Body:
         """A user's edit that removes fields of the spec."""
         body = _copy(self.objects[key])

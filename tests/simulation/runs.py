@@ -1,12 +1,15 @@
 """One run from a seed: chaos, then calm, then silence."""
 
 import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 
 from tests.simulation.faults import CALM, Chaos, swarm
-from tests.simulation.invariants import Violation, require
+from tests.simulation.invariants import KNOWN_OPEN, Violation, require
 from tests.simulation.users import Users
 from tests.simulation.world import World
 
@@ -33,21 +36,41 @@ class Result:
     launches: int = 0
 
 
-def quiet() -> None:
+class Panics(logging.Handler):
+    """S8: an unexpected exception is logged and survived by the product; here it ends the run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            told = "".join(traceback.format_exception(record.exc_info[1])[-3:])
+            raise Violation(f"S8: {record.getMessage()}: {told}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
     """The product's log lines of simulated faults tell nobody anything, and cost time."""
-    logging.getLogger("fractal_operator").setLevel(logging.CRITICAL)
+    log = logging.getLogger("fractal_operator")
+    before = log.level, log.propagate, log.handlers
+    log.level, log.propagate, log.handlers = logging.ERROR, False, [Panics()]
+    log.manager._clear_cache()  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        log.level, log.propagate, log.handlers = before
+        log.manager._clear_cache()  # type: ignore[attr-defined]
 
 
 def run_seed(seed: int, *, keep: int = 30, strict: bool = False) -> Result:
     """The run that ``seed`` stands for, today and ever, with these sources."""
-    quiet()
     rng = Random(seed)
     chaos = swarm(rng)
+    if "adoption" in KNOWN_OPEN and not strict:
+        chaos = replace(chaos, adopt=False)
     world = World(rng, chaos, keep=keep)
     world.watch.strict = strict
     result = Result(seed, chaos)
     try:
-        _run(world)
+        with quiet():
+            _run(world)
     except Violation as violation:
         result.failure = str(violation)
     except Exception as error:
@@ -66,6 +89,9 @@ def _run(world: World) -> None:
     users = Users(world)
     for name in world.chaos.outages:
         _schedule_outage(world, name)
+    for _ in range(world.chaos.restores):
+        when, age = world.rng.uniform(120, CHAOS_SECONDS - 60), world.rng.uniform(5, 300)
+        world.timeline.at(when, partial(world.restore, age, bumped=world.rng.random() < 0.5))
     world.boot()
     users.begin()
     world.timeline.run(CHAOS_SECONDS)

@@ -22,10 +22,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--strict", action="store_true", help="let known, open bugs fail, too")
+    parser.add_argument("--until", action="store_true", help="end with the first that fails")
     parser.add_argument("--sweep", action="store_true", help="each call by each kind of fault")
     given = parser.parse_args()
     if given.sweep:
         return sweep(given.jobs)
+    if given.until:
+        return until(range(given.first, given.first + given.seeds))
     if given.seed is not None:
         return replay(given.seed, strict=given.strict)
     return many(range(given.first, given.first + given.seeds), given.jobs, strict=given.strict)
@@ -39,6 +42,16 @@ def replay(seed: int, *, strict: bool) -> int:
     print(f"seed {seed}: {result.chaos.told()}")
     print(result.failure or "nothing wrong")
     return 1 if result.failure else 0
+
+
+def until(seeds: range) -> int:
+    """The first run that fails."""
+    for seed in seeds:
+        result = run_seed(seed)
+        if result.failure:
+            tell(result, full=False)
+            return 1
+    return 0
 
 
 def many(seeds: range, jobs: int, *, strict: bool) -> int:
@@ -79,7 +92,7 @@ def sweep(jobs: int) -> int:
     """Every call of the reference workload by every kind of fault."""
     began = time.monotonic()
     reference = run_plan(Plan())
-    todo = [*plans(reference.called, all_reads=True)]
+    todo = [*plans(reference.called, every=1)]
     failed = 0
     with ProcessPoolExecutor(jobs) as pool:
         run = partial(run_plan, launches=reference.launches)

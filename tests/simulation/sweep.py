@@ -13,7 +13,7 @@ from tests.simulation.faults import CALL_FAULTS, CALM
 from tests.simulation.invariants import Violation, require
 from tests.simulation.runs import calm, quiet, told
 from tests.simulation.users import Users
-from tests.simulation.world import WRITES, World
+from tests.simulation.world import WEIGHT, World
 
 ACTS = (
     (5, "create"),
@@ -56,7 +56,6 @@ class Outcome:
 
 def run_plan(plan: Plan, launches: int | None = None, *, keep: int = 30) -> Outcome:
     """The workload under one plan; ``launches``: how many it has to come to."""
-    quiet()
     chaos = replace(CALM, stop_seconds=5.0)
     faults = {plan.number: plan.kind} if plan.kind else {}
     world = World(Random(plan.number), chaos, faults, keep=keep)
@@ -66,9 +65,10 @@ def run_plan(plan: Plan, launches: int | None = None, *, keep: int = 30) -> Outc
         world.timeline.at(when, partial(_do, world, users, act))
     failure = ""
     try:
-        world.timeline.run(END)
-        called = tuple(world.called)
-        calm(world, users, last_words=100, silent=200)
+        with quiet():
+            world.timeline.run(END)
+            called = tuple(world.called)
+            calm(world, users, last_words=100, silent=200)
         made = len(world.ecs.launches)
         require(launches in (None, made), f"L6: {made} launches instead of {launches}")
     except Violation as violation:
@@ -91,9 +91,9 @@ def _do(world: World, users: Users, act: str) -> None:
         users.do(act, key)
 
 
-def plans(called: tuple[str, ...], *, all_reads: bool) -> Iterator[Plan]:
-    """Every call by every kind; of reads that are not to be swept whole, every tenth."""
+def plans(called: tuple[str, ...], *, every: int) -> Iterator[Plan]:
+    """The calls of the protocol by every kind, and of the others every ``every``-th."""
     for number, name in enumerate(called, 1):
-        if name in WRITES or all_reads or number % 10 == 0:
+        if name in WEIGHT or number % every == 0:
             for kind in CALL_FAULTS:
                 yield Plan(number, name, kind)

@@ -27,13 +27,13 @@ def test_without_faults_the_workload_launches_what_it_asks_for() -> None:
 def test_each_call_may_be_struck(kind: str) -> None:
     met: set[str] = set()
     struck = 0
-    for plan in plans(reference().called, all_reads=False):
+    for plan in plans(reference().called, every=5):
         if plan.kind == kind:
             outcome = run_plan(plan, reference().launches)
             assert not outcome.failure, "\n".join((str(plan), outcome.failure, *outcome.tail))
             met |= outcome.sometimes
             struck += 1
-    assert struck >= 100
+    assert struck >= 60
     assert met >= {f"{kind} {situation}" for situation in SITUATIONS}
 
 

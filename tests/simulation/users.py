@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fractal_models.kube import ObjectKey
+from fractal_operator.core.annotations import ADOPT, PAUSED
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -31,6 +32,8 @@ ACTS = {
 }
 """What is done to an object that exists, and how often in comparison."""
 
+MEDDLING = ("delete", "delete", "recreate", "suspend", "replace", "move")
+
 
 class Users:
     """Act on the objects of a world, until told to stop; then undo what would hold things up."""
@@ -38,10 +41,12 @@ class Users:
     def __init__(self, world: "World") -> None:
         self.world, self.busy = world, True
         self.keys = [ObjectKey("default", f"fc-{n}") for n in range(world.chaos.objects)]
-        self._edits = 0
+        self._edits = self._foreign = 0
         self._made_again: set[ObjectKey] = set()
+        world.meddle = self._meddle
 
     def begin(self) -> None:
+        self.world.ecs.put("foreign", "deploy-tool")
         for key in self.keys:
             self.world.timeline.after(self.world.rng.random() * 30, lambda key=key: self._go(key))  # type: ignore[misc]
 
@@ -53,16 +58,30 @@ class Users:
         pause = rng.expovariate(1 / world.chaos.user_pause)
         world.timeline.after(pause if rng.random() < 0.8 else pause / 20, lambda: self._go(key))
 
+    def _meddle(self, uid: str) -> None:
+        """Just when an attempt begins, its user changes their mind."""
+        world, rng = self.world, self.world.rng
+        if self.busy and rng.random() < world.chaos.meddling:
+            pause = rng.choice((0.05, 1.0, 20.0)) * rng.random()
+            act = rng.choice(MEDDLING)
+            world.timeline.after(pause, lambda: self._change_mind(uid, act))
+
+    def _change_mind(self, uid: str, act: str) -> None:
+        for key, body in [*self.world.kube.objects.items()]:
+            if body["metadata"]["uid"] == uid and "deletionTimestamp" not in body["metadata"]:
+                self.do(act, key)
+
     def act(self, key: ObjectKey) -> None:
         kube, rng = self.world.kube, self.world.rng
         body = kube.objects.get(key)
         if body is None:
-            kube.create(key, self._spec())
+            kube.create(key, self._spec(), **self._wish())
         elif "deletionTimestamp" in body["metadata"]:
             if self.world.chaos.force and rng.random() < 0.2:
                 self._force(key)
         else:
-            names = [*ACTS, "force"] if self.world.chaos.force else [*ACTS]
+            chaos = self.world.chaos
+            names = [*ACTS, *("force",) * chaos.force, *("wipe",) * chaos.wipe]
             self.do(rng.choices(names, [ACTS.get(name, 2) for name in names])[0], key)
 
     def do(self, act: str, key: ObjectKey) -> None:
@@ -95,6 +114,9 @@ class Users:
                 kube.annotate(key, restart_requested_at=stamp)
             case "touch":
                 kube.annotate(key, reconcile_requested_at=stamp)
+            case "wipe":
+                self.world.watch.wipes(kube.objects[key]["metadata"]["uid"])
+                kube.wipe(key)
             case "delete" | "recreate":
                 kube.delete(key)
                 if act == "recreate":
@@ -109,7 +131,7 @@ class Users:
             return
         if key not in self.world.kube.objects:
             self._made_again.discard(key)
-            self.world.kube.create(key, self._spec())
+            self.world.kube.create(key, self._spec(), **self._wish())
         else:
             self.world.timeline.after(0.2, lambda: self._make_again(key))
 
@@ -117,6 +139,15 @@ class Users:
         self.world.watch.forced.add(self.world.kube.objects[key]["metadata"]["uid"])
         self.world.watch.sometimes["force-deleted"] += 1
         self.world.kube.force_delete(key)
+
+    def _wish(self) -> dict[str, Any]:
+        """Sometimes an object shall take over a task that runs already."""
+        world = self.world
+        if not world.chaos.adopt or world.rng.random() < 0.5:
+            return {}
+        self._foreign += 1
+        arn = world.ecs.put(f"foreign-{self._foreign}", "deploy-tool")
+        return {"annotations": {ADOPT: arn}}
 
     def _spec(self) -> dict[str, Any]:
         self._edits += 1
@@ -129,5 +160,8 @@ class Users:
         for key, body in [*self.world.kube.objects.items()]:
             if "deletionTimestamp" in body["metadata"]:
                 continue
-            if body["metadata"].get("annotations", {}).get("fractal.co/paused") == "true":
+            annotations = body["metadata"].get("annotations", {})
+            if annotations.get(PAUSED) == "true":
                 self.do("unpause", key)
+            if annotations.get(ADOPT):
+                self.world.kube.annotate(key, adopt="")  # it may have been refused

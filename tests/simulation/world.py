@@ -5,6 +5,7 @@ then the faults cease, and the world has to become what the users asked for last
 """
 
 from collections import Counter, deque
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Any
@@ -36,6 +37,9 @@ LEDGER = LEDGER_WRITES | {"live_uids"}
 NOTABLE = KUBE_WRITES | ECS_WRITES | {"write"}
 """Writes that a converged world does not see: all but the Lease, last_pinged and the audit."""
 
+WEIGHT = {"run_task": 12.0, "write_status": 4.0, "set_finalizers": 4.0, "stop_task": 4.0}
+"""The calls that it is all about are few: they are struck more often than the others."""
+
 WRITES = KUBE_WRITES | ECS_WRITES | LEDGER_WRITES | LEASES - {"get_lease"}
 
 REFUSALS = {
@@ -61,7 +65,8 @@ class World:
         self.clock = SimClock(self.timeline)
         self.watch = Watchman(self)
         self.kube = SimKube(self.clock, self._changed)
-        self.ecs = SimEcs(self.timeline, rng, self.watch.launched, self.watch.stops)
+        hooks = self.watch.launched, self.watch.stops, self.watch.tagged
+        self.ecs = SimEcs(self.timeline, rng, *hooks)
         self.ecs.chaos = chaos
         self.ledger = SimLedger(Wire())
         self.operators: list[Operator | None] = [None] * chaos.operators
@@ -72,6 +77,7 @@ class World:
         self.noting = plan is not None  # a plan's run: only what it says goes wrong
         self.called: list[str] = []
         self.faults: Counter[str] = Counter()
+        self.meddle: Callable[[str], None] = lambda uid: None  # hears of each attempt's intent
         self.trace: deque[tuple[float, str, str, Any]] = deque(maxlen=keep or None)
         self.starts = 0
 
@@ -177,7 +183,7 @@ class World:
     def _fault(self, name: str) -> str:
         if self.noting:
             return self.plan.get(self.calls, "")
-        draw = self.rng.random()
+        draw = self.rng.random() / WEIGHT.get(name, 1.0)
         for kind, rate in self.chaos.rates.items():
             draw -= rate
             if draw < 0:
@@ -215,11 +221,26 @@ class World:
             return self.kube.list_of(self.clock.monotonic() - age)
         return self.kube.list()
 
+    # --- the API server's past ---
+
+    def restore(self, age: float, *, bumped: bool) -> None:
+        """etcd is restored from a backup ``age`` seconds old; watches begin anew.
+
+        Bounds: what was made since then is gone without a word, so its tasks count as leaked by
+        force (the reaper's); ``bumped``: versions go on above all known ones, else they go back.
+        """
+        self.log("world", f"etcd as it was {age:.0f} s ago", "bumped" if bumped else "")
+        for body in self.kube.restore(self.clock.monotonic() - age, bumped=bumped):
+            self._changed("", body)
+        self.watch.restored()
+
     # --- the watch ---
 
     def _changed(self, kind: str, body: Body) -> None:
         self.watch.changed(kind, body)
         chaos, rng = self.chaos, self.rng
+        if "watch" in self.down:
+            return
         for operator in self.operators:
             if operator is None:
                 continue
