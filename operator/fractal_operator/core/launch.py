@@ -141,9 +141,11 @@ def _send(state: State, spec: Spec, attempt: Attempt, known: Launch | None) -> V
         return _barred(state, attempt, refused)
     again = again.model_copy(update={"request_hash": tokens.request_hash(rendered)})
     late = state.now - draining.last_issued(state, attempt) > SEND_WINDOW
-    if again != attempt or late:
+    # Without a memory of arming it, the object may be gone: a late event brought back its body.
+    if again != attempt or late or known is None:
         again = again.model_copy(update={"last_issued_at": state.now})
-        return Verdict(replace(state, attempt=again), situation, arms=again.number)
+        soon = state.now + timedelta(seconds=1)  # written within this very second: once more
+        return Verdict(replace(state, attempt=again), situation, again_at=soon, arms=again.number)
     call = RunTask(region, attempt.number, rendered)
     return Verdict(state, situation, calls=(call,), again_at=state.now + SEND_WINDOW)
 

@@ -536,7 +536,7 @@ def test_a_drain_looks_often_at_first_and_once_at_its_end(looked: int, due: int)
 )
 def test_a_dead_token_is_looked_up_and_then_given_up(lookup: Lookup, ends: bool) -> None:
     now = NOW + timedelta(minutes=45)
-    seen = replace(armed(launch=None), now=now, lookup=lookup)
+    seen = replace(armed(), launch=None, now=now, lookup=lookup)
     plan = decide(seen, POLICY)
     if not ends:
         assert isinstance(plan.actions[0], Find)

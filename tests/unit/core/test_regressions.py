@@ -41,6 +41,7 @@ from fractal_operator.core.plan import (
     RunTask,
     Stop,
     StopTask,
+    WriteStatus,
 )
 
 
@@ -230,3 +231,16 @@ def test_a_task_is_stopped_for_the_first_reason_it_was_given() -> None:
     assert (kept.role, kept.reason) == (Role.RETIRING, "Suspended")
     later = replace(seen, now=NOW + timedelta(seconds=1))
     assert decide(later, POLICY).actions == (stop,)
+
+
+def test_an_intent_that_nobody_remembers_arming_is_written_again_before_its_call() -> None:
+    """A late event brought back an object that was gone; only a write shows that it is."""
+    seen, plan = settled(observation())
+    assert any(isinstance(each, RunTask) for each in plan.actions)
+    forgotten = replace(seen, launch=None, now=NOW + timedelta(seconds=5))
+    (action,) = decide(forgotten, POLICY).actions
+    assert isinstance(action, WriteStatus)
+    assert action.arms == 1
+    same_second = decide(replace(seen, launch=None), POLICY)
+    assert same_second.actions == ()
+    assert same_second.again_at == NOW + timedelta(seconds=1)

@@ -22,6 +22,7 @@ from fractal_operator.core.plan import (
     FINALIZER,
     ClusterView,
     DefinitionView,
+    Launch,
     Observation,
     Plan,
     Policy,
@@ -196,7 +197,13 @@ def settled(seen: Observation, policy: Policy = POLICY) -> tuple[Observation, Pl
         plan = decide(seen, policy)
         if not plan.actions or not isinstance(plan.actions[0], WriteStatus):
             return seen, plan
-        seen = replace(seen, status=stored(written(plan)))
+        (action,) = plan.actions
+        assert isinstance(action, WriteStatus)
+        if action.arms and (seen.launch is None or seen.launch.attempt != action.arms):
+            before = seen.status.attempt
+            first = before is None or before.number != action.arms
+            seen = replace(seen, launch=Launch(action.arms, certain=first))
+        seen = replace(seen, status=stored(action.status))
         if seen.home is None and seen.status.attempt is not None:
             seen = replace(seen, home=cluster(reference=seen.status.attempt.cluster_arn))
     raise AssertionError(f"writes without end: {plan}")
