@@ -84,6 +84,14 @@ BUGS = (
         "S2",
     ),
     Bug(
+        "a call that this process does not remember arming",
+        f"{CORE}/launch.py",
+        "if again != attempt or late or known is None:",
+        "if again != attempt or late:",
+        396,
+        "S2",
+    ),
+    Bug(
         "no drain",
         f"{CORE}/draining.py",
         "DRAIN = timedelta(seconds=420)",

@@ -65,6 +65,13 @@ def run_seed(seed: int, *, keep: int = 30, strict: bool = False) -> Result:
     chaos = swarm(rng)
     if "adoption" in KNOWN_OPEN and not strict:
         chaos = replace(chaos, adopt=False)
+    return run_chaos(seed, rng, chaos, keep=keep, strict=strict)
+
+
+def run_chaos(
+    seed: int, rng: Random, chaos: Chaos, *, keep: int = 30, strict: bool = False
+) -> Result:
+    """A run under given faults; ``seed`` is its name, ``rng`` all its chance."""
     world = World(rng, chaos, keep=keep)
     world.watch.strict = strict
     result = Result(seed, chaos)
