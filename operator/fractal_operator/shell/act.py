@@ -170,6 +170,7 @@ class Actor:
     ) -> Body:
         if action.arms:
             self._launches.take_permit(memory, action.region)
+            self._doubt(seen, memory, action.arms)
         new = action.status
         after = await self._kube.write_status(body, new.to_json())
         self._objects.read(after)
@@ -180,6 +181,16 @@ class Actor:
         if Status.from_json(after.get("status")).to_json() != new.to_json():
             self._pruned(seen, memory)
         return after
+
+    def _doubt(self, seen: Observation, memory: Memory, number: int) -> None:
+        """Another process had taken the attempt over, and may have called: nothing is certain.
+
+        Noted before the write that takes it back, whose answer may be lost.
+        """
+        before = seen.status.attempt
+        same = before is not None and before.number == number
+        if same and before is not None and before.issued_by != self._policy.process:
+            memory.launch = Launch(number, certain=False)
 
     def _pruned(self, seen: Observation, memory: Memory) -> None:
         """The server dropped fields of a status: the next decision would write them again."""

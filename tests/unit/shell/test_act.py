@@ -92,7 +92,13 @@ class Bench(Process):
 
     def armed(self) -> WriteStatus:
         now = self.clock.now()
-        attempt = Attempt(number=1, cluster_arn=MAIN, first_issued_at=now, last_issued_at=now)
+        attempt = Attempt(
+            number=1,
+            cluster_arn=MAIN,
+            first_issued_at=now,
+            last_issued_at=now,
+            issued_by="process-1",
+        )
         return WriteStatus(Status(phase=Phase.PENDING, attempt=attempt), REGION, arms=1)
 
     def target(self) -> ClusterView:

@@ -382,3 +382,28 @@ def test_a_lone_object_asks_for_a_permit_every_second(world: World) -> None:
     spend(process, 5, step=0.5)
     world.ecs.permits = 1
     until(process, running, within=30)
+
+
+def test_a_take_over_and_back_leaves_nothing_certain() -> None:
+    """Else an edit of the cluster launches a second task: the other's call may have landed."""
+    world = World()
+    world.ecs.lag = 300.0
+    first, second = Process(world), Process(world)
+    uid = world.kube.create(KEY, SPEC)["metadata"]["uid"]
+    first.wire.fail("run_task", Unavailable("refused"), times=9)
+    run(first.start())
+    run(first.settle())
+    known = first.memories.of(uid).launch
+    assert known is not None
+    assert known.certain
+    second.wire.fail("run_task", OutcomeUnknown("lost"), after=True)
+    run(second.start())
+    run(second.settle())
+    assert len(world.ecs.launches) == 1
+    world.clock.advance(5)
+    run(first.settle())
+    attempt = world.status().attempt
+    known = first.memories.of(uid).launch
+    assert attempt is not None
+    assert known is not None
+    assert (attempt.issued_by, known.certain) == ("process-1", False)
