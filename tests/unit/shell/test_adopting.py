@@ -45,9 +45,14 @@ def test_a_task_is_taken_over_without_a_launch() -> None:
     assert (world.ecs.launches, owner(world, arn)) == ([], uid)
     assert [each.arn for each in world.status().tasks] == [arn]
     assert process.wire.counts()["tag_task"] == 1
+    run(process.recorder.flush())
+    assert world.ledger.containers[arn].state == "RUNNING_AVAILABLE"
     world.kube.delete(KEY)
     until(process, lambda it: not it.kube.objects)
     assert not world.ecs.tasks[arn].live
+    run(process.recorder.flush())
+    row = world.ledger.containers[arn]
+    assert (row.state, row.stop_code) == ("STOPPED", "Deleted")
     assert process.wire.counts()["stop_task"] == 1
 
 
