@@ -78,6 +78,8 @@ def _highest(seen: Observation, known: Mapping[TaskArn, tuple[int, ObservedTask]
 def _take(state: State, entry: Task, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> State:
     """One task that the status claims: kept and refreshed, ended, or dropped as not ours."""
     arn, seen = TaskArn(entry.arn), state.seen
+    if any(each.arn == entry.arn for each in state.entries):
+        return state  # claimed twice: by somebody's edit
     times = {
         name: claims.not_later(getattr(entry, name), seen.now) for name in ("since", "started_at")
     }

@@ -244,3 +244,14 @@ def test_an_intent_that_nobody_remembers_arming_is_written_again_before_its_call
     same_second = decide(replace(seen, launch=None), POLICY)
     assert same_second.actions == ()
     assert same_second.again_at == NOW + timedelta(seconds=1)
+
+
+def test_a_task_that_a_status_claims_twice_is_one_task() -> None:
+    twice = Status(tasks=(entry(1), entry(2, arn=entry(1).arn)))
+    gone = cluster(info=None, swept_since=None)
+    other = task(1, arn=arn("2"), spec_hash="v1:other")
+    first = task(1, spec_hash="v1:other")
+    seen = observation(status=twice, tasks=(first, other), target=None, home=gone)
+    seen, _ = settled(seen)
+    arns = [each.arn for each in seen.status.tasks]
+    assert len(set(arns)) == len(arns)
