@@ -4,9 +4,10 @@ A cross-field rule is written once, as a :class:`Rule`: pydantic checks its pred
 server its CEL expression (Kubernetes >= 1.25), and both show the same message.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import (
@@ -39,7 +40,7 @@ class Rule:
 
 def without_nulls(data: Any) -> Any:
     """A JSON object without its null values; anything else as it is."""
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and None in data.values():
         return {key: value for key, value in data.items() if value is not None}
     return data
 
@@ -112,25 +113,27 @@ T = TypeVar("T")
 
 def unique_by(*names: str) -> AfterValidator:
     """A validator for a list-map: no two items agree in all the attributes ``names``."""
+    key = attrgetter(*names)
 
     def check(items: tuple[T, ...]) -> tuple[T, ...]:
-        _refuse_duplicates(tuple(getattr(item, name) for name in names) for item in items)
+        _refuse_duplicates(map(key, items))
         return items
 
     return AfterValidator(check)
 
 
-def _refuse_duplicates(keys: Iterable[tuple[Any, ...]]) -> None:
-    seen: set[tuple[Any, ...]] = set()
+def _refuse_duplicates(keys: Iterable[Hashable]) -> None:
+    seen: set[Hashable] = set()
     for key in keys:
         if key in seen:
-            raise ValueError("Duplicate value: " + ", ".join(str(part) for part in key))
+            parts = key if isinstance(key, tuple) else (key,)
+            raise ValueError("Duplicate value: " + ", ".join(map(str, parts)))
         seen.add(key)
 
 
 def unique(items: tuple[str, ...]) -> tuple[str, ...]:
     """A validator for a list that is a set: no item stands twice."""
-    _refuse_duplicates((item,) for item in items)
+    _refuse_duplicates(items)
     return items
 
 

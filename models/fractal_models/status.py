@@ -98,7 +98,8 @@ class Status(StatusModel):
         data = self.model_dump(mode="json", by_alias=True)
         data["conditions"].sort(key=lambda condition: condition["type"])
         data["tasks"].sort(key=lambda task: task["attempt"])
-        return {key: _pruned(value) for key, value in data.items() if _pruned(value) not in EMPTY}
+        pruned: dict[str, Any] = _pruned(data)
+        return pruned
 
     @classmethod
     def from_json(cls, obj: Any) -> Self:
@@ -120,7 +121,8 @@ EMPTY: tuple[Any, ...] = (None, "", [], {})
 def _pruned(value: Any) -> Any:
     match value:
         case dict():
-            return {key: _pruned(v) for key, v in value.items() if _pruned(v) not in EMPTY}
+            pruned = ((key, _pruned(item)) for key, item in value.items())
+            return {key: item for key, item in pruned if item not in EMPTY}
         case list():
             return [_pruned(item) for item in value]
         case _:

@@ -23,21 +23,22 @@ def clip(text: str, limit: int) -> str:
     NUL and lone surrogates become U+FFFD: PostgreSQL refuses the former, and the API server stores
     the latter so, which would make every later comparison differ.
     """
-    text = (
-        text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    )
+    if "\0" in text or not text.isascii():
+        text = text.replace("\0", "\ufffd")
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _whole_seconds(value: datetime) -> datetime:
     try:
-        return value.astimezone(UTC).replace(microsecond=0)
+        at = value if value.tzinfo is UTC else value.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("out of the calendar") from error
+    return at.replace(microsecond=0) if at.microsecond else at
 
 
 def _rfc3339(value: datetime) -> str:
-    return _whole_seconds(value).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _whole_seconds(value).replace(tzinfo=None).isoformat() + "Z"
 
 
 def _cut_to(limit: int) -> Callable[[Any], Any]:
