@@ -86,7 +86,7 @@ class Observer:
         # Who waits for a cluster to become ACTIVE asks for sweeps: those become rare, too.
         cluster.failures = 0 if complete and cluster.active else cluster.failures + 1
         waiting, cluster.waiting = cluster.waiting, set()
-        for uid in waiting:
+        for uid in sorted(waiting):
             self._wake(uid)
         self.tasks.prune(began)
         self._forget_addresses()
