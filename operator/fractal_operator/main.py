@@ -25,21 +25,15 @@ from fractal_operator.core.tokens import digest
 from fractal_operator.handlers import watch
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import ObjectKey
-from fractal_operator.probes import Health, Probes
+from fractal_operator.probes import STEPS, Health, Probes
 from fractal_operator.settings import Settings
-from fractal_operator.shell.act import Actor
+from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.aws import AwsEcs
-from fractal_operator.shell.clusters import Clusters
 from fractal_operator.shell.leader import Leader, Terms
 from fractal_operator.shell.ledgers import ledger
-from fractal_operator.shell.memory import Memories
-from fractal_operator.shell.objects import Objects, uid_of
-from fractal_operator.shell.observe import Observer
-from fractal_operator.shell.reconcile import Reconciler
-from fractal_operator.shell.record import Recorder
+from fractal_operator.shell.objects import Objects
 from fractal_operator.shell.refusals import Refusals
-from fractal_operator.shell.run import STEPS, Runner
-from fractal_operator.shell.tasks import Tasks
+from fractal_operator.shell.wiring import Knobs, Shell, wire
 from fractal_operator.shell.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -81,10 +75,10 @@ async def run(settings: Settings) -> None:
         probes = Probes(health, registry)
         port = await _serve(probes, settings)
         log.info("serving /metrics, /healthz and /readyz on port %d", port)
-        runner = compose(settings, install, kube, clock, metrics, health)
-        runner.stop = stop
+        shell = compose(settings, install, kube, clock, metrics, health)
+        shell.runner.stop = stop
         if not stop.is_set():
-            await _run_with_watch(settings, runner)
+            await _run_with_watch(settings, shell)
         await probes.stop()
     finally:
         await kube.close()
@@ -122,8 +116,8 @@ def compose(
     clock: SystemClock,
     metrics: Metrics,
     health: Health,
-) -> Runner:
-    """Put the parts together."""
+) -> Shell:
+    """Put the parts together, and the clients of what is outside."""
     policy = Policy(
         install=install,
         process=token_hex(8),
@@ -143,72 +137,28 @@ def compose(
     )
     metrics.watch_queue(queue)
     metrics.max_concurrent.set(settings.workers)
-    objects, memories, clusters = Objects(), Memories(), Clusters()
+    objects = Objects()
     leader = _leader(settings, kube, clock, metrics)
     leads = leader.leads if leader is not None else lambda: True
-    ecs = AwsEcs(_clients(settings, metrics), settings.aws_threads, clock, leads)
-
-    def wake(uid: str) -> None:
-        runner.wake(uid)
-
-    def replay() -> None:
-        memories.retell()
-        for body in objects.bodies():
-            wake(uid_of(body))
-
-    refused = Refusals(kube, objects, metrics)
-    recorder = Recorder(ledger(settings, install), clock, refused=refused, replay=replay)
-    tasks = Tasks(install, wake, metrics.duplicate_tasks.inc)
-    observer = Observer(
-        ecs=ecs,
-        clock=clock,
-        tasks=tasks,
-        clusters=clusters,
-        wake=wake,
-        touch=recorder.touch,
-        sweep_seconds=settings.sweep_seconds,
-        confirmed_losses=frozenset(settings.confirm_mass_loss),
-    )
-    actor = Actor(
+    return wire(
         kube=kube,
-        ecs=ecs,
+        ecs=AwsEcs(_clients(settings, metrics), settings.aws_threads, clock, leads),
+        ledger=ledger(settings, install),
         clock=clock,
-        objects=objects,
-        memories=memories,
-        observer=observer,
-        recorder=recorder,
         policy=policy,
-        metrics=metrics,
-        leads=leads,
-    )
-    reconciler = Reconciler(
-        clock=clock,
-        objects=objects,
-        memories=memories,
-        observer=observer,
-        recorder=recorder,
-        actor=actor,
-        policy=policy,
-    )
-    if policy.region and policy.cluster:
-        clusters.of(policy.region, policy.cluster, held=True)
-    runner = Runner(
-        kube=kube,
-        clock=clock,
-        objects=objects,
-        queue=queue,
-        clusters=clusters,
-        observer=observer,
-        reconciler=reconciler,
-        actor=actor,
-        recorder=recorder,
+        agenda=Agenda(objects, queue),
+        leader=leader,
         metrics=metrics,
         health=health,
-        leader=leader,
-        workers=settings.workers,
-        ring_seconds=settings.fast_sweep_seconds,
+        refused=Refusals(kube, objects, metrics),
+        duplicate=metrics.duplicate_tasks.inc,
+        knobs=Knobs(
+            workers=settings.workers,
+            sweep_seconds=settings.sweep_seconds,
+            ring_seconds=settings.fast_sweep_seconds,
+            confirmed_losses=frozenset(settings.confirm_mass_loss),
+        ),
     )
-    return runner
 
 
 def _leader(
@@ -251,12 +201,13 @@ def _set_on_signals(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
 
 
-async def _run_with_watch(settings: Settings, runner: Runner) -> None:
+async def _run_with_watch(settings: Settings, shell: Shell) -> None:
     """The runner beside kopf's watch; whichever ends first ends the other."""
+    runner = shell.runner
     ready, stop_watch = asyncio.Event(), asyncio.Event()
     watching = asyncio.create_task(
         kopf.operator(
-            registry=watch.registry(runner.watched),
+            registry=watch.registry(shell.news.watched),
             settings=watch.settings(),
             # Given, because kopf would else ask for the user's name: a container's user has none.
             identity=cast("Any", "fractal-operator"),

@@ -11,6 +11,15 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+FIRST_LIST = "the first list of FractalContainers"
+ELECTION = "the leader election"
+FIRST_SWEEP = "the first sweep of ECS tasks"
+STEPS = (FIRST_LIST, ELECTION, FIRST_SWEEP)
+"""What has to be done before a process is ready."""
+
+BEAT_SECONDS = 60.0
+"""How old the beat of a loop may be."""
+
 _REQUEST_SECONDS = 5.0
 _REQUEST_BYTES = 16 * 1024
 _TEXT = "text/plain; charset=utf-8"

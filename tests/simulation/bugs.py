@@ -161,7 +161,7 @@ BUGS = (
     ),
     Bug(
         "the periodic list is gone",
-        f"{SHELL}/run.py",
+        f"{SHELL}/news.py",
         "pause = RESYNC_SECONDS\n            try:",
         "pause = 1e9\n            try:",
         17,

@@ -20,17 +20,12 @@ from fractal_models.records import Refused
 from fractal_operator.core.allow import Allow, Rule
 from fractal_operator.core.plan import Policy
 from fractal_operator.metrics import Metrics
-from fractal_operator.probes import Health
-from fractal_operator.shell.act import Actor
-from fractal_operator.shell.clusters import Clusters
+from fractal_operator.probes import STEPS, Health
+from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.leader import Leader, LeadLost, Terms
-from fractal_operator.shell.memory import Memories
-from fractal_operator.shell.objects import Objects, uid_of
-from fractal_operator.shell.observe import Observer
-from fractal_operator.shell.reconcile import Reconciler
-from fractal_operator.shell.record import Recorder
-from fractal_operator.shell.run import STEPS, Runner
-from fractal_operator.shell.tasks import Tasks
+from fractal_operator.shell.objects import Objects
+from fractal_operator.shell.wiring import Knobs
+from fractal_operator.shell.wiring import wire as wire_up
 from fractal_operator.shell.workqueue import WorkQueue
 
 if TYPE_CHECKING:
@@ -73,67 +68,24 @@ class Operator:
         ecs = Permits(world, FakeEcs(world.ecs, wire))
         ledger = world.ledger.over(wire)
         self.queue: WorkQueue[ObjectKey] = WorkQueue(clock.monotonic)
-        objects, memories, clusters = Objects(), Memories(), Clusters()
         self.leader = Leader(kube, clock, LEASE, self.name, Terms()) if elected else None
         refused: list[Refused] = []
-
-        def wake(uid: str) -> None:
-            self.runner.wake(uid)
-
-        def replay() -> None:
-            memories.retell()
-            for body in objects.bodies():
-                wake(uid_of(body))
-
-        self.recorder = Recorder(ledger, clock, refused=refused.append, replay=replay)
-        tasks = Tasks(INSTALL, wake, lambda: world.watch.duplicate_seen(self.name))
-        self.observer = Observer(
-            ecs=ecs,
-            clock=clock,
-            tasks=tasks,
-            clusters=clusters,
-            wake=wake,
-            touch=self.recorder.touch,
-            sweep_seconds=60.0,
-        )
-        actor = Actor(
+        self.shell = wire_up(
             kube=kube,
             ecs=ecs,
+            ledger=ledger,
             clock=clock,
-            objects=objects,
-            memories=memories,
-            observer=self.observer,
-            recorder=self.recorder,
             policy=policy,
-            metrics=METRICS,
-            leads=self.leads,
-        )
-        reconciler = Reconciler(
-            clock=clock,
-            objects=objects,
-            memories=memories,
-            observer=self.observer,
-            recorder=self.recorder,
-            actor=actor,
-            policy=policy,
-        )
-        clusters.of(REGION, "main", held=True)
-        self.runner = Runner(
-            kube=kube,
-            clock=clock,
-            objects=objects,
-            queue=self.queue,
-            clusters=clusters,
-            observer=self.observer,
-            reconciler=reconciler,
-            actor=actor,
-            recorder=self.recorder,
+            agenda=Agenda(Objects(), self.queue),
+            leader=self.leader,
             metrics=METRICS,
             health=Health(clock.monotonic, steps=STEPS),
-            leader=self.leader,
-            workers=WORKERS,
-            ring_seconds=RING_TICKS * TICK_SECONDS,
+            refused=refused.append,
+            duplicate=lambda: world.watch.duplicate_seen(self.name),
+            knobs=Knobs(WORKERS, sweep_seconds=60.0, ring_seconds=RING_TICKS * TICK_SECONDS),
         )
+        self.runner, self.recorder = self.shell.runner, self.shell.recorder
+        self.observer = self.shell.observer
 
     def leads(self) -> bool:
         return self.leader is None or self.leader.leads()
@@ -142,11 +94,11 @@ class Operator:
 
     def start(self) -> None:
         """As Runner.run: follow, and act from the moment that it leads."""
-        self._go(self.runner._resync(), self._loop_ended)
+        self._go(self.shell.news.resync(), self._loop_ended)
         if self.leader is None:
             self._lead()
         else:
-            campaign = self.leader.campaign(self._lead, self.runner._follow)
+            campaign = self.leader.campaign(self._lead, self.runner.follow)
             self._go(campaign, self._loop_ended)
 
     def die(self) -> None:
@@ -159,14 +111,14 @@ class Operator:
     def hear(self, kind: str, body: Body) -> None:
         """One event of the watch."""
         if self.alive:
-            self.runner.watched(kind, body)
+            self.shell.news.watched(kind, body)
             self._dispatch()
 
     # --- the loops ---
 
     def _lead(self) -> None:
-        self.runner._lead()
-        self._go(self.runner._audit(), self._loop_ended)
+        self.runner.lead()
+        self._go(self.shell.recording.audit(), self._loop_ended)
         self.world.timeline.after(0.0, self._tick)
 
     def _tick(self) -> None:
@@ -175,10 +127,10 @@ class Operator:
         if not self.leads():
             return self._loop_ended(None, LeadLost("the lead is lost"))
         self._ticks += 1
-        for cluster in self.runner._clusters.all():
+        for cluster in self.shell.clusters.all():
             name = f"sweep {id(cluster)}"
             if name not in self._busy and self.observer.due(cluster):
-                self._once(name, self.runner._sweep(cluster))
+                self._once(name, self.shell.sweeps.sweep(cluster))
             name = f"ring {id(cluster)}"
             if self._ticks % RING_TICKS == 0 and name not in self._busy:
                 self._once(name, self.observer.ring(cluster))
@@ -198,14 +150,14 @@ class Operator:
         self._go(coro, ended)
 
     def _dispatch(self) -> None:
-        if not self.alive or not self.runner._led.is_set():
+        if not self.alive or not self.shell.agenda.led.is_set():
             return
         while self._working < WORKERS:
             key = self.queue.take()
             if key is None:
                 break
             self._working += 1
-            self._go(self.runner._reconcile(key), self._reconciled)
+            self._go(self.shell.workers.reconcile(key), self._reconciled)
         due = self.queue.next_deadline()
         if due is not None and self._working < WORKERS:
             when = due - 1000.0  # the monotonic clock of this machine

@@ -10,7 +10,15 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-from fractal_operator.shell.clusters import Cluster
+from fractal_operator.metrics import Metrics
+from fractal_operator.ports import Clock
+from fractal_operator.probes import BEAT_SECONDS, FIRST_SWEEP, Health
+from fractal_operator.shell.clusters import Cluster, Clusters
+from fractal_operator.shell.news import News
+from fractal_operator.shell.observe import Observer
+
+TICK_SECONDS = 0.25
+"""Between two looks which sweeps are due."""
 
 NEWCOMERS = 8
 """How many clusters that were never swept are tried at a time; and as many of the held ones."""
@@ -35,6 +43,61 @@ class Running:
 
     def start(self, cluster: Cluster, look: Coroutine[Any, Any, None]) -> None:
         self._tasks[id(cluster)] = (cluster, asyncio.create_task(look))
+
+
+class Sweeps:
+    """Two loops: ``sweeps`` looks at all tasks, ``rings`` more often at those that are moving."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        clusters: Clusters,
+        observer: Observer,
+        news: News,
+        metrics: Metrics,
+        health: Health,
+        ring_seconds: float,
+    ) -> None:
+        self._clock = clock
+        self._clusters = clusters
+        self._observer = observer
+        self._news = news
+        self._metrics = metrics
+        self._health = health
+        self._ring_seconds = ring_seconds
+
+    async def sweeps(self) -> None:
+        """Sweep each cluster when it is due."""
+        running = Running()
+        while True:
+            self._health.beat("sweeps", BEAT_SECONDS)
+            busy, known = running.clusters(), self._clusters.all()
+            due = (each for each in known if each not in busy and self._observer.due(each))
+            for cluster in admitted(due, busy):
+                running.start(cluster, self.sweep(cluster))
+            # A cluster that is none, or does not answer, must not keep a process from being ready.
+            if self._news.listed and all(each.swept_at is not None for each in known if each.held):
+                self._health.set(FIRST_SWEEP)
+            await self._clock.sleep(TICK_SECONDS)
+
+    async def sweep(self, cluster: Cluster) -> None:
+        """Sweep one cluster."""
+        began = self._clock.monotonic()
+        complete = await self._observer.sweep(cluster)
+        self._metrics.sweep_seconds.observe(self._clock.monotonic() - began)
+        if complete:
+            self._metrics.sweep_success.set(self._clock.now().timestamp())
+
+    async def rings(self) -> None:
+        """Look at the moving tasks of each cluster."""
+        running = Running()
+        while True:
+            busy = running.clusters()
+            for cluster in self._clusters.all():
+                if cluster.info is not None and cluster not in busy:
+                    running.start(cluster, self._observer.ring(cluster))
+            await self._clock.sleep(self._ring_seconds)
 
 
 def admitted(due: Iterable[Cluster], running: Iterable[Cluster]) -> list[Cluster]:

@@ -1,4 +1,4 @@
-"""One operator process on the fakes: the shell put together, and the loops of run.py in a line."""
+"""One operator process on the fakes: the shell put together, and its loops in a line."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,14 +17,14 @@ from fractal_models.records import Refused
 from fractal_operator.core import tokens
 from fractal_operator.core.plan import Policy
 from fractal_operator.metrics import Metrics
-from fractal_operator.shell.act import Actor
-from fractal_operator.shell.clusters import Cluster, Clusters
-from fractal_operator.shell.memory import Memories
-from fractal_operator.shell.objects import Body, Objects, key_of, uid_of
-from fractal_operator.shell.observe import Observer
-from fractal_operator.shell.reconcile import Reconciler, Rest
-from fractal_operator.shell.record import Recorder
-from fractal_operator.shell.tasks import Tasks
+from fractal_operator.probes import STEPS, Health
+from fractal_operator.shell.agenda import Agenda
+from fractal_operator.shell.clusters import Cluster
+from fractal_operator.shell.leader import Leader
+from fractal_operator.shell.objects import Objects, key_of
+from fractal_operator.shell.reconcile import Rest
+from fractal_operator.shell.wiring import Knobs
+from fractal_operator.shell.wiring import wire as wire_up
 from fractal_operator.shell.workqueue import WorkQueue
 
 INSTALL = "ins"
@@ -47,6 +47,18 @@ class World:
         return Status.from_json(self.kube.objects[key].get("status"))
 
 
+class Noted(Agenda):
+    """An agenda that notes who was woken."""
+
+    def __init__(self, objects: Objects, queue: WorkQueue[ObjectKey]) -> None:
+        super().__init__(objects, queue)
+        self.woken: list[str] = []
+
+    def wake(self, uid: str) -> None:
+        self.woken.append(uid)
+        super().wake(uid)
+
+
 class Process:
     """An operator that has just started; it dies with the test, or by a Crash of its wire."""
 
@@ -57,64 +69,50 @@ class Process:
         *,
         policy: Policy = POLICY,
         confirmed_losses: frozenset[str] = frozenset(),
+        workers: int = 4,
     ) -> None:
         self.world, self.wire, self.clock = world, wire or Wire(), world.clock
         world.processes += 1
-        policy = replace(policy, process=f"process-{world.processes}")
         self.kube = FakeKube(world.kube, self.wire)
         self.ecs = FakeEcs(world.ecs, self.wire)
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
-        self.objects, self.memories, self.clusters = Objects(), Memories(), Clusters()
+        self.health = Health(self.clock.monotonic, steps=STEPS)
+        self.objects = Objects()
         self.queue: WorkQueue[ObjectKey] = WorkQueue(self.clock.monotonic)
+        self.agenda = Noted(self.objects, self.queue)
+        self.woken = self.agenda.woken
         self.refused: list[Refused] = []
-        self.woken: list[str] = []
         self.duplicates: list[None] = []
-        self.recorder = Recorder(world.ledger, self.clock, refused=self.refused.append)
-        self.tasks = Tasks(INSTALL, self.wake, lambda: self.duplicates.append(None))
-        self.observer = Observer(
-            ecs=self.ecs,
-            clock=self.clock,
-            tasks=self.tasks,
-            clusters=self.clusters,
-            wake=self.wake,
-            touch=self.recorder.touch,
-            sweep_seconds=30.0,
-            confirmed_losses=confirmed_losses,
-        )
-        self.actor = Actor(
+        self.shell = wire_up(
             kube=self.kube,
             ecs=self.ecs,
+            ledger=world.ledger,
             clock=self.clock,
-            objects=self.objects,
-            memories=self.memories,
-            observer=self.observer,
-            recorder=self.recorder,
-            policy=policy,
+            policy=replace(policy, process=f"process-{world.processes}"),
+            agenda=self.agenda,
+            leader=self.leader(),
             metrics=self.metrics,
-            leads=self.leads,
+            health=self.health,
+            refused=self.refused.append,
+            duplicate=lambda: self.duplicates.append(None),
+            knobs=Knobs(workers, 30.0, 1.0, confirmed_losses),
         )
-        self.reconciler = Reconciler(
-            clock=self.clock,
-            objects=self.objects,
-            memories=self.memories,
-            observer=self.observer,
-            recorder=self.recorder,
-            actor=self.actor,
-            policy=policy,
-        )
+        self.runner, self.news = self.shell.runner, self.shell.news
+        self.memories, self.clusters = self.shell.memories, self.shell.clusters
+        self.tasks, self.observer = self.shell.tasks, self.shell.observer
+        self.recorder, self.actor = self.shell.recorder, self.shell.actor
+        self.reconciler = self.shell.reconciler
         self._told = 0
-        self.main()  # as main.py: the default cluster is swept before anybody names it
+        self.begin()
 
-    def leads(self) -> bool:
-        """Whether it may act: there is no election."""
-        return True
+    def leader(self) -> Leader | None:
+        """The candidate that it is, if there is an election."""
+        return None
 
-    def wake(self, uid: str) -> None:
-        self.woken.append(uid)
-        key = self.objects.key(uid)
-        if key is not None:
-            self.queue.add(key)
+    def begin(self) -> None:
+        """It leads, but its loops do not run: see ``settle``."""
+        self.agenda.led.set()
 
     def main(self) -> Cluster:
         """The cluster that objects which name none are in."""
@@ -150,13 +148,7 @@ class Process:
 
     def _hear(self) -> None:
         for kind, body in self.world.kube.changes[self._told :]:
-            known = self.objects.get(key_of(body))
-            if kind == "DELETED":
-                gone = self.objects.gone(key_of(body), uid_of(body))
-                if gone is not None:
-                    self.actor.vanished(gone)
-            elif self.objects.get(self.objects.seen(body)) is not known and not _echo(known, body):
-                self.queue.add(key_of(body))
+            self.news.event(kind, body)
         self._told = len(self.world.kube.changes)
 
     async def _reconcile(self, key: ObjectKey) -> None:
@@ -177,11 +169,6 @@ class Process:
         """How long until there may be something to do, at most 10 seconds (a tick of the rest)."""
         due = self.queue.next_deadline()
         return 10.0 if due is None else min(10.0, max(0.05, due - self.clock.monotonic()))
-
-
-def _echo(known: Body | None, body: Body) -> bool:
-    same = "resourceVersion"
-    return known is not None and known["metadata"][same] == body["metadata"][same]
 
 
 def until(process: Process, done: Callable[[World], bool], *, within: float = 3600.0) -> None:

@@ -8,23 +8,14 @@ from typing import Any
 import pytest
 from tests.unit.shell.ecs_world import MAIN
 from tests.unit.shell.ecs_world import OTHER as ELSEWHERE
-from tests.unit.shell.process import KEY, POLICY, Process, World, running
-from tests.unit.shell.wire import Wire
+from tests.unit.shell.process import KEY, Process, World, running
 
 from fractal_models.errors import Unavailable
 from fractal_models.kube import ObjectKey
-from fractal_operator.probes import Health
-from fractal_operator.shell.leader import Leader
+from fractal_operator.probes import ELECTION, FIRST_LIST, FIRST_SWEEP
+from fractal_operator.shell.news import RESYNC_SECONDS
 from fractal_operator.shell.objects import Body
 from fractal_operator.shell.reconcile import Reconciler, Rest
-from fractal_operator.shell.run import (
-    ELECTION,
-    FIRST_LIST,
-    FIRST_SWEEP,
-    RESYNC_SECONDS,
-    STEPS,
-    Runner,
-)
 
 SPEC = {"taskDefinition": "web"}
 OTHER = ObjectKey("default", "two")
@@ -33,40 +24,16 @@ OTHER = ObjectKey("default", "two")
 class Live(Process):
     """A process whose loops are the real ones; the watch is played by ``tell`` and ``hear``."""
 
-    def __init__(self, world: World, wire: Wire | None = None, workers: int = 4) -> None:
-        super().__init__(world, wire, policy=POLICY)
-        self.health = Health(self.clock.monotonic, steps=STEPS)
-        self.watching = True
-        self._told = len(world.kube.changes)  # what is there already, the first list tells
-        self.runner = Runner(
-            kube=self.kube,
-            clock=self.clock,
-            objects=self.objects,
-            queue=self.queue,
-            clusters=self.clusters,
-            observer=self.observer,
-            reconciler=self.reconciler,
-            actor=self.actor,
-            recorder=self.recorder,
-            metrics=self.metrics,
-            health=self.health,
-            leader=self.leader(),
-            workers=workers,
-            ring_seconds=1.0,
-        )
+    watching = True
 
-    def leader(self) -> Leader | None:
-        """The candidate that it is, if there is an election."""
-        return None
-
-    def wake(self, uid: str) -> None:
-        self.runner.wake(uid)
+    def begin(self) -> None:
+        self._told = len(self.world.kube.changes)  # what is there already, the first list tells
 
     def hear(self) -> None:
         """What the watch tells of all that happened since."""
         changes = self.world.kube.changes
         for kind, body in changes[self._told :]:
-            self.runner.event(kind, body)
+            self.news.event(kind, body)
         self._told = len(changes)
 
     async def until(self, done: Callable[[], bool], *, passing: float = 0.25) -> None:
@@ -184,7 +151,7 @@ def test_echoes_of_our_own_writes_queue_nothing(world: World) -> None:
             process.hear()
             depth = process.queue.depth()
             for _, body in list(world.kube.changes):
-                process.runner.event("MODIFIED", body)
+                process.news.event("MODIFIED", body)
             assert process.queue.depth() == depth == 0
             world.kube.annotate(KEY, note="something")
             process.hear()
@@ -223,7 +190,7 @@ def test_a_namesake_replaces_its_predecessor(world: World, told: bool) -> None:
             second = world.kube.create(KEY, SPEC)["metadata"]["uid"]
             await process.until(lambda: running(world))
             # The end of the first, told late, does not take the second with it.
-            process.runner.event("DELETED", {"metadata": world_meta(first)})
+            process.news.event("DELETED", {"metadata": world_meta(first)})
             assert process.objects.key(second) == KEY
         assert len(world.ecs.launches) == 2
         assert world.ledger.apps[first].deleted
@@ -248,8 +215,8 @@ def test_late_news_of_a_predecessor_changes_nothing(world: World) -> None:
             second = world.kube.create(KEY, SPEC)
             process.objects.read(second)  # read before the watch has caught up
             await process.until(lambda: process.recorder.depth() == 0)
-            process.runner.event("MODIFIED", old)
-            process.runner.event("DELETED", old)
+            process.news.event("MODIFIED", old)
+            process.news.event("DELETED", old)
             assert process.objects.get(KEY) == second
             assert process.recorder.depth() == 0, "nothing is told of the second's end"
         assert first["metadata"]["uid"] != second["metadata"]["uid"]
@@ -360,7 +327,7 @@ def test_a_reconcile_that_fails_is_tried_again_and_stops_no_other(
     async def fails() -> None:
         process = Live(world, workers=1)
         failing = Failing(process.reconciler, error)
-        process.runner._reconciler = failing  # type: ignore[assignment]
+        process.shell.workers._reconciler = failing  # type: ignore[assignment]
         world.kube.create(OTHER, SPEC)
         world.kube.create(KEY, SPEC)
         async with started(process):
@@ -440,7 +407,7 @@ def test_loops_that_are_cancelled_from_outside_leave_the_cause_to_be_told(world:
         process = Live(world)
         async with started(process) as task:
             await process.until(lambda: process.wire.counts()["list"] > 0)
-            loops = [each for each in asyncio.all_tasks() if each.get_name() == "_resync"]
+            loops = [each for each in asyncio.all_tasks() if each.get_name() == "resync"]
             assert len(loops) == 1
             loops[0].cancel()
             await process.until(task.done)
@@ -472,11 +439,11 @@ def test_a_stop_writes_what_waits_for_the_database(world: World) -> None:
 def test_a_stop_waits_neither_for_a_call_that_hangs_nor_for_the_database(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fractal_operator.shell.run.DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr("fractal_operator.shell.workers.DRAIN_SECONDS", 0.05)
 
     async def stops() -> None:
         process = Live(world)
-        process.runner._reconciler = Hanging(process.reconciler)  # type: ignore[assignment]
+        process.shell.workers._reconciler = Hanging(process.reconciler)  # type: ignore[assignment]
         world.kube.create(KEY, SPEC)
         async with started(process) as task:
             await process.until(lambda: not process.queue.depth())

@@ -8,8 +8,8 @@ from tests.unit.shell.test_run import OTHER, SPEC, Live, run
 
 from fractal_models.errors import Unavailable
 from fractal_models.kube import ObjectKey
+from fractal_operator.probes import ELECTION, FIRST_LIST, FIRST_SWEEP
 from fractal_operator.shell.leader import Leader, LeadLost, Terms
-from fractal_operator.shell.run import ELECTION, FIRST_LIST, FIRST_SWEEP
 
 LEASE = ObjectKey("system", "release-leader")
 ACTS = {"run_task", "stop_task", "tag_task", "ensure_definition", "list_tasks", "describe_tasks"}
@@ -26,6 +26,7 @@ class Elected(Live):
         return self.candidate
 
     def leads(self) -> bool:
+        """Whether it may act."""
         return self.leader().leads()
 
     def did(self) -> set[str]:

@@ -1,0 +1,40 @@
+"""What is to be looked at next, once this process leads.
+
+Until then nothing is put on the work queue: a standby knows the objects, and looks at each of them
+as soon as it leads.
+"""
+
+import asyncio
+
+from fractal_operator.ports import ObjectKey
+from fractal_operator.shell.objects import Objects, key_of
+from fractal_operator.shell.workqueue import WorkQueue
+
+
+class Agenda:
+    """The known objects and the queue of their keys. ``led`` is set when this process leads,
+    ``news`` whenever there may be something to take from the queue."""
+
+    def __init__(self, objects: Objects, queue: WorkQueue[ObjectKey]) -> None:
+        self.objects = objects
+        self.queue = queue
+        self.led = asyncio.Event()
+        self.news = asyncio.Event()
+
+    def wake(self, uid: str) -> None:
+        """Something of the object with this uid has changed."""
+        key = self.objects.key(uid)
+        if key is not None:
+            self.look(key)
+
+    def look(self, key: ObjectKey) -> None:
+        """Have an object looked at."""
+        if self.led.is_set():
+            self.queue.add(key)
+            self.news.set()
+
+    def lead(self) -> None:
+        """This process leads from now on: look at every object."""
+        self.led.set()
+        for body in self.objects.bodies():
+            self.queue.add(key_of(body))

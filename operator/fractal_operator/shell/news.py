@@ -1,0 +1,121 @@
+"""How this process gets to know the objects: by the watch, and by lists for what that misses."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fractal_models.errors import FractalError
+from fractal_operator.metrics import Metrics
+from fractal_operator.ports import Clock, Kube, ObjectKey
+from fractal_operator.probes import FIRST_LIST, Health
+from fractal_operator.shell.act import Actor
+from fractal_operator.shell.agenda import Agenda
+from fractal_operator.shell.clusters import Clusters
+from fractal_operator.shell.objects import Body, key_of, older, uid_of
+from fractal_operator.shell.reconcile import Reconciler
+
+log = logging.getLogger(__name__)
+
+RESYNC_SECONDS = 600.0
+"""Between two lists of everything."""
+
+
+class News:
+    """``watched`` takes the watch's events; ``resync`` is a loop. ``listed``: there was a list."""
+
+    def __init__(
+        self,
+        *,
+        kube: Kube,
+        clock: Clock,
+        agenda: Agenda,
+        clusters: Clusters,
+        reconciler: Reconciler,
+        actor: Actor,
+        metrics: Metrics,
+        health: Health,
+    ) -> None:
+        self.listed = False
+        self._kube = kube
+        self._clock = clock
+        self._agenda = agenda
+        self._objects = agenda.objects
+        self._clusters = clusters
+        self._reconciler = reconciler
+        self._actor = actor
+        self._metrics = metrics
+        self._health = health
+
+    def watched(self, kind: str, body: Mapping[str, Any]) -> None:
+        """One event of the watch."""
+        self._metrics.watch_event.set(self._clock.now().timestamp())
+        self.event(kind, body)
+
+    def event(self, kind: str, body: Mapping[str, Any]) -> None:
+        """How an object is or was, from the watch or from a list."""
+        key = key_of(body)
+        if kind == "DELETED":
+            self._vanished(key, uid_of(body))
+            return
+        known = self._objects.get(key)
+        self._objects.seen(body)
+        if self._objects.get(key) is known:
+            return  # late news, also of a predecessor
+        if known is not None and uid_of(known) != uid_of(body):
+            self._end(known)
+        if known is None or _version(known) != _version(body):  # else the echo of an own write
+            self._agenda.look(key)
+
+    async def resync(self) -> None:
+        """List everything, at the start and now and then: what the watch missed."""
+        while True:
+            pause = RESYNC_SECONDS
+            try:
+                await self._list()
+            except FractalError as error:
+                log.warning("listing FractalContainers failed, tried again: %s", error)
+                pause = 5.0
+            await self._clock.sleep(pause)
+
+    async def _list(self) -> None:
+        before = {uid_of(body): key_of(body) for body in self._objects.bodies()}
+        for body in await self._kube.list():
+            known = self._objects.get(key_of(body))
+            if known is not None and older(body, known):
+                before[uid_of(known)] = key_of(known)  # left to a read of its own
+                continue
+            before.pop(uid_of(body), None)
+            self.event("", body)
+            self._agenda.look(key_of(body))
+        for uid, key in before.items():
+            # A list may be older than an object just made or written; but after a restore of etcd
+            # versions begin again below the known ones. Only a read tells which it is.
+            await self._read(uid, key)
+        bodies = self._objects.bodies()
+        named = [name for body in bodies for name in self._reconciler.clusters(body)]
+        if named:
+            self._clusters.keep(named)
+        self.listed = True
+        self._health.set(FIRST_LIST)
+
+    async def _read(self, uid: str, key: ObjectKey) -> None:
+        """Believe a fresh read of an object that a list does not show as it is known."""
+        fresh = await self._kube.get(key)
+        if fresh is None or uid_of(fresh) != uid:
+            self._vanished(key, uid)
+        if fresh is not None:
+            self._objects.read(fresh)
+            self._agenda.look(key)
+
+    def _vanished(self, key: ObjectKey, uid: str) -> None:
+        known = self._objects.gone(key, uid)
+        if known is not None:
+            self._end(known)
+
+    def _end(self, known: Body) -> None:
+        if self._agenda.led.is_set():  # else the leader records it, or the next one's audit
+            self._actor.vanished(known)
+
+
+def _version(body: Body) -> str:
+    return str(body["metadata"].get("resourceVersion", ""))

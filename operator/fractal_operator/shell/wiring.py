@@ -1,0 +1,189 @@
+"""The shell of one process, put together; what is outside of it is given.
+
+The process (main.py), the unit tests and the simulation build it by the same function, so that
+what is proven of the one holds of the other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fractal_models.records import Refused
+from fractal_operator.core.plan import Policy
+from fractal_operator.metrics import Metrics
+from fractal_operator.ports import Clock, Ecs, Kube, Ledger
+from fractal_operator.probes import Health
+from fractal_operator.shell.act import Actor
+from fractal_operator.shell.agenda import Agenda
+from fractal_operator.shell.clusters import Clusters
+from fractal_operator.shell.gauges import Gauges
+from fractal_operator.shell.leader import Leader
+from fractal_operator.shell.memory import Memories
+from fractal_operator.shell.news import News
+from fractal_operator.shell.objects import uid_of
+from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.reconcile import Reconciler
+from fractal_operator.shell.record import Recorder
+from fractal_operator.shell.recording import Recording
+from fractal_operator.shell.run import Runner
+from fractal_operator.shell.sweeps import Sweeps
+from fractal_operator.shell.tasks import Tasks
+from fractal_operator.shell.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """What the settings choose: reconciles at a time, seconds between two sweeps and two rings,
+    and the clusters whose mass loss somebody has confirmed."""
+
+    workers: int
+    sweep_seconds: float
+    ring_seconds: float
+    confirmed_losses: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """The parts; ``runner`` runs them, ``news`` wants the watch's events."""
+
+    agenda: Agenda
+    memories: Memories
+    clusters: Clusters
+    tasks: Tasks
+    observer: Observer
+    recorder: Recorder
+    actor: Actor
+    reconciler: Reconciler
+    news: News
+    workers: Workers
+    sweeps: Sweeps
+    recording: Recording
+    runner: Runner
+
+
+def wire(
+    *,
+    kube: Kube,
+    ecs: Ecs,
+    ledger: Ledger,
+    clock: Clock,
+    policy: Policy,
+    agenda: Agenda,
+    leader: Leader | None,
+    metrics: Metrics,
+    health: Health,
+    refused: Callable[[Refused], None],
+    duplicate: Callable[[], None],
+    knobs: Knobs,
+) -> Shell:
+    """Put the parts together. ``refused`` is told of each record that the database will never take,
+    ``duplicate`` of each second live task of one attempt."""
+    objects, memories, clusters = agenda.objects, Memories(), Clusters()
+
+    def replay() -> None:
+        memories.retell()
+        for body in objects.bodies():
+            agenda.wake(uid_of(body))
+
+    recorder = Recorder(ledger, clock, refused=refused, replay=replay)
+    tasks = Tasks(policy.install, agenda.wake, duplicate)
+    observer = Observer(
+        ecs=ecs,
+        clock=clock,
+        tasks=tasks,
+        clusters=clusters,
+        wake=agenda.wake,
+        touch=recorder.touch,
+        sweep_seconds=knobs.sweep_seconds,
+        confirmed_losses=knobs.confirmed_losses,
+    )
+    actor = Actor(
+        kube=kube,
+        ecs=ecs,
+        clock=clock,
+        objects=objects,
+        memories=memories,
+        observer=observer,
+        recorder=recorder,
+        policy=policy,
+        metrics=metrics,
+        leads=leader.leads if leader is not None else lambda: True,
+    )
+    reconciler = Reconciler(
+        clock=clock,
+        objects=objects,
+        memories=memories,
+        observer=observer,
+        recorder=recorder,
+        actor=actor,
+        policy=policy,
+    )
+    if policy.region and policy.cluster:  # swept before any object names it
+        clusters.of(policy.region, policy.cluster, held=True)
+    news = News(
+        kube=kube,
+        clock=clock,
+        agenda=agenda,
+        clusters=clusters,
+        reconciler=reconciler,
+        actor=actor,
+        metrics=metrics,
+        health=health,
+    )
+    workers = Workers(
+        clock=clock,
+        agenda=agenda,
+        reconciler=reconciler,
+        metrics=metrics,
+        health=health,
+        count=knobs.workers,
+    )
+    sweeps = Sweeps(
+        clock=clock,
+        clusters=clusters,
+        observer=observer,
+        news=news,
+        metrics=metrics,
+        health=health,
+        ring_seconds=knobs.ring_seconds,
+    )
+    recording = Recording(
+        kube=kube, clock=clock, objects=objects, news=news, recorder=recorder, metrics=metrics
+    )
+    gauges = Gauges(
+        clock=clock,
+        metrics=metrics,
+        objects=objects,
+        clusters=clusters,
+        reconciler=reconciler,
+        recorder=recorder,
+    )
+    runner = Runner(
+        agenda=agenda,
+        recorder=recorder,
+        health=health,
+        leader=leader,
+        following=(news.resync, gauges.loop_lag),
+        leading=(
+            workers.dispatch,
+            sweeps.sweeps,
+            sweeps.rings,
+            recording.record,
+            recording.audit,
+            gauges.gauges,
+        ),
+    )
+    return Shell(
+        agenda=agenda,
+        memories=memories,
+        clusters=clusters,
+        tasks=tasks,
+        observer=observer,
+        recorder=recorder,
+        actor=actor,
+        reconciler=reconciler,
+        news=news,
+        workers=workers,
+        sweeps=sweeps,
+        recording=recording,
+        runner=runner,
+    )
