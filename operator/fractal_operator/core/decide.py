@@ -66,10 +66,14 @@ def decide(seen: Observation, policy: Policy) -> Plan:
     if verdict.reads:
         return Plan(verdict.reads)
     status = compose(verdict)
-    if _may_skip_write(verdict, seen) or status.to_json() == seen.status.to_json():
+    if _may_skip_write(verdict, seen) or _says_the_same(status, seen.status):
         return Plan(verdict.calls, _again_at(verdict), verdict.wants_sweep)
     region = tokens.region_of(status.attempt.cluster_arn) if status.attempt else ""
     return Plan((WriteStatus(status, region, verdict.arms),))
+
+
+def _says_the_same(new: Status, old: Status) -> bool:
+    return new == old or new.to_json() == old.to_json()
 
 
 def _again_at(verdict: Verdict) -> datetime | None:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 REPLACING_FIELDS = (
@@ -88,6 +89,7 @@ def owner_tags(install: str, namespace: str, name: str, uid: str) -> dict[str, s
     return {TAG_INSTALL: install, TAG_NAMESPACE: namespace, TAG_NAME: name, TAG_UID: uid}
 
 
+@lru_cache(maxsize=16_384)  # each sight of each task asks
 def parse_started_by(text: str) -> StartedBy | None:
     """The parts of a ``startedBy`` that an installation of ours wrote; None for others'."""
     match text.split("/"):

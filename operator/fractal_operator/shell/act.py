@@ -172,13 +172,15 @@ class Actor:
             self._launches.take_permit(memory, action.region)
             self._doubt(seen, memory, action.arms)
         new = action.status
-        after = await self._kube.write_status(body, new.to_json())
+        wanted = new.to_json()
+        after = await self._kube.write_status(body, wanted)
         self._objects.read(after)
         if action.arms and (memory.launch is None or memory.launch.attempt != action.arms):
             first = seen.status.attempt is None or seen.status.attempt.number != action.arms
             memory.launch = Launch(action.arms, certain=first)
         await self._tell(after, seen, new)
-        if Status.from_json(after.get("status")).to_json() != new.to_json():
+        kept = after.get("status")
+        if kept != wanted and Status.from_json(kept).to_json() != wanted:
             self._pruned(seen, memory)
         return after
 

@@ -6,9 +6,31 @@ asked, and was refused") from ignorance ("somebody may have asked").
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Self
 
+from fractal_models.container import InvalidSpec, Spec, Status, parse_spec
 from fractal_models.observed import TaskArn
 from fractal_operator.core.plan import DefinitionView, Launch, Lookup, Stop
+from fractal_operator.shell.objects import Body
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An object's body and what stands in it. ``spec`` is None where ``errors`` say why."""
+
+    body: Body
+    status: Status
+    spec: Spec | None
+    errors: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, body: Body) -> Self:
+        """Parse a body; never raises."""
+        status = Status.from_json(body.get("status"))
+        try:
+            return cls(body, status, parse_spec(body.get("spec", {})))
+        except InvalidSpec as error:
+            return cls(body, status, None, error.errors)
 
 
 @dataclass(slots=True)
@@ -18,7 +40,8 @@ class Memory:
     ``finalized``: this process put that finalizer on and has seen no attempt since, so the object
     is new and not one whose status was wiped. ``retold``: the history got what the status tells of
     the time before this process. ``permit``: the region for which a launch permit is held.
-    ``pruned``: it was said that the API server drops fields of the status.
+    ``pruned``: it was said that the API server drops fields of the status. ``reading``: the last
+    body that was looked at.
     """
 
     finalized: bool = False
@@ -32,6 +55,13 @@ class Memory:
     retold: bool = False
     permit: str = ""
     pruned: bool = False
+    reading: Reading | None = None
+
+    def read(self, body: Body) -> Reading:
+        """What the object's body says: read once a version, since most looks meet the same one."""
+        if self.reading is None or self.reading.body is not body:
+            self.reading = Reading.of(body)
+        return self.reading
 
     def look(self, *, finalizer: bool, attempt: bool, now: datetime) -> datetime | None:
         """Note how the object looks now; returns ``bare_since``."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fractal_models.container import InvalidSpec, Spec, Status, parse_spec
+from fractal_models.container import Status
 from fractal_models.errors import FractalError
 from fractal_operator.core import adoption, backoff, rows
 from fractal_operator.core.decide import decide
@@ -100,9 +100,9 @@ class Reconciler:
     def observe(self, body: Body) -> Observation:
         """All that is known of one object now, without asking anybody."""
         meta, now = body["metadata"], self._clock.now()
-        status = Status.from_json(body.get("status"))
-        spec, errors = _spec(body)
         memory = self._memories.of(meta["uid"])
+        reading = memory.read(body)
+        status = reading.status
         finalizers = tuple(meta.get("finalizers", ()))
         self._observer.tasks.claim(meta["uid"], (task.arn for task in status.tasks))
         annotations = meta.get("annotations") or {}
@@ -127,8 +127,8 @@ class Reconciler:
             deleting_since=_time(meta.get("deletionTimestamp")),
             finalizers=finalizers,
             annotations=annotations,
-            spec=spec,
-            spec_errors=errors,
+            spec=reading.spec,
+            spec_errors=reading.errors,
             spec_json=_mapping(body.get("spec")),
             status=status,
             target=target_view,
@@ -181,13 +181,6 @@ class Reconciler:
         if plan.again_at is None:
             return Rest()
         return Rest(max((plan.again_at - seen.now).total_seconds(), 0.05))
-
-
-def _spec(body: Body) -> tuple[Spec | None, tuple[str, ...]]:
-    try:
-        return parse_spec(body.get("spec", {})), ()
-    except InvalidSpec as error:
-        return None, error.errors
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
