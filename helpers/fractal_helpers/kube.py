@@ -164,7 +164,8 @@ class KubeClient:
         Only the difference to ``body["status"]`` is sent; nothing at all when there is none, and
         ``body`` is returned. ``status`` holds no nulls.
         """
-        patch = merge_diff(body.get("status") or {}, status)
+        before = body.get("status")  # under a CRD without our schema it may be anything
+        patch = merge_diff(before if isinstance(before, Mapping) else {}, status)
         if not patch:
             return body
         meta = body["metadata"]

@@ -12,7 +12,7 @@ from tests.unit.core.world import POLICY, ago, attempt, observation, settled
 from fractal_models.container import Status, Termination
 from fractal_models.crd import crd
 from fractal_operator import core, shell
-from fractal_operator.core import annotations, events, failures, holding, plan, tokens
+from fractal_operator.core import annotations, broken, events, failures, holding, plan, tokens
 from fractal_operator.core import words as failure_words
 from fractal_operator.core.merge import merge
 from fractal_operator.core.words.stop_codes import STOP_CODES
@@ -96,7 +96,7 @@ SITUATIONS = {
 
 
 def test_every_reason_of_a_condition_is_explained() -> None:
-    said: set[str] = set(holding.WHY)
+    said: set[str] = {*holding.WHY, broken.REASON}
     for name, tree in modules(core):
         literal, other = reasons(tree, SITUATIONS)
         said |= literal

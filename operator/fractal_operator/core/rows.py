@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from fractal_models.container import Phase, Role, Status, Task
 from fractal_models.observed import ObservedTask
@@ -13,6 +13,8 @@ from fractal_operator.core.events import Transition
 from fractal_operator.core.events import retold as transitions_retold
 from fractal_operator.core.merge import exit_code, number_of
 from fractal_operator.core.plan import Observation, Policy
+
+Value = TypeVar("Value", str, int)
 
 _APP_STATES = {
     Phase.PENDING: "PENDING",
@@ -52,14 +54,14 @@ def app_state(
     body: Mapping[str, Any], status: Status, install: str, at: datetime, *, gone: bool
 ) -> AppStateRecord:
     """hardware.user_app_state's row of one object; ``gone`` makes it the terminal one."""
-    meta, spec = body["metadata"], body.get("spec", {})
+    meta, spec = body["metadata"], _spec(body)
     ports = {port.container_port: port.host_port for port in _ports(status)}
     return AppStateRecord(
         task_id=meta["uid"],
         install=install,
         namespace=meta["namespace"],
         name=meta["name"],
-        user_id=spec.get("user") or None,
+        user_id=_typed(spec, "user", str) or None,
         state="CANCELLED" if gone else _app_state(status, spec),
         ip=status.endpoint.ip if status.endpoint else "",
         port=ports.get(32262, -1),
@@ -68,6 +70,18 @@ def app_state(
         observed_at=at,
         deleted=gone,
     )
+
+
+def _spec(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The spec, {} where it is none: under another schema anything can be stored."""
+    spec = body.get("spec")
+    return spec if isinstance(spec, Mapping) else {}
+
+
+def _typed(spec: Mapping[str, Any], name: str, kind: type[Value]) -> Value | None:
+    """A field, None where it is not of its type; true and false are no numbers."""
+    value = spec.get(name)
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
 
 def _app_state(status: Status, spec: Mapping[str, Any]) -> str:
@@ -90,7 +104,7 @@ def container(
     body: Mapping[str, Any], status: Status, task: ObservedTask, attempt: int
 ) -> ContainerRecord:
     """hardware.user_containers' row of one task of the object."""
-    meta, spec = body["metadata"], body.get("spec", {})
+    meta, spec = body["metadata"], _spec(body)
     entry = next((each for each in status.tasks if each.arn == task.arn), None)
     ended = next((each for each in status.last_terminations if each.attempt == attempt), None)
     current = entry is not None and entry.role is Role.CURRENT
@@ -105,7 +119,7 @@ def container(
         namespace=meta["namespace"],
         name=meta["name"],
         attempt=attempt,
-        user_id=spec.get("user") or None,
+        user_id=_typed(spec, "user", str) or None,
         cluster=task.cluster_arn.rpartition("/")[2],
         location=_part(task.arn, 3),
         ip=status.endpoint.ip if current and status.endpoint else task.private_ip,
@@ -113,7 +127,7 @@ def container(
         port_32262=ports.get(32262, -1),
         port_32263=ports.get(32263, -1),
         port_32273=ports.get(32273, -1),
-        dpi=spec.get("dpi"),
+        dpi=_typed(spec, "dpi", int),
         task_definition=family,
         task_version=int(revision) if revision.isdigit() else None,
         version=task.version or 0,

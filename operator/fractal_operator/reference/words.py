@@ -84,6 +84,9 @@ REASONS: Mapping[str, str] = {
     "Expired": "The task reached `timeouts.lifetimeSeconds` and is not launched again.",
     "Expiring": "The task runs, but its lifetime is nearly over; or it is being stopped for that.",
     "HealthCheckPending": "The task runs; its health check has not passed yet.",
+    "InternalError": "Reconciling the object failed three times in a row in a way that nobody "
+    "foresaw; the message says how. What runs is left alone. In a deletion the message says how "
+    "to give the object up.",
     "InvalidSpec": "The spec cannot be used as it is; the message names the field.",
     "Launching": "RunTask is called, or is about to be.",
     "LaunchesPaused": "Launches are paused in this cluster, because too many tasks vanished at "

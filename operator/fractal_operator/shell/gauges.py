@@ -1,10 +1,11 @@
 """The gauges: how the objects, the clusters and the recorder stand, looked at every few seconds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from fractal_models.container import Phase
+from fractal_operator.core import broken
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock
 from fractal_operator.shell.clusters import Cluster, Clusters
@@ -68,13 +69,14 @@ class Gauges:
         conditions: dict[tuple[str, str], int] = {}
         stuck, oldest = 0, 0.0
         for body in self._objects.bodies():
-            status = body.get("status") or {}
-            phase = str(status.get("phase", ""))
+            status = body.get("status")
+            phase = str(status.get("phase", "")) if isinstance(status, Mapping) else ""
             phases[phase] = phases.get(phase, 0) + 1
-            for each in status.get("conditions") or ():
+            listed = _conditions(status)
+            for each in listed:
                 told = (str(each.get("type")), str(each.get("status")))
                 conditions[told] = conditions.get(told, 0) + 1
-            stuck += _stuck(status)
+            stuck += "deletionTimestamp" in body["metadata"] and _stuck(listed)
             oldest = max(oldest, _deleting(body, now))
         self._metrics.phases(phases, [phase.value for phase in Phase])
         self._metrics.condition_counts(conditions)
@@ -99,10 +101,18 @@ def _name(cluster: Cluster) -> tuple[str, str]:
     return cluster.region, cluster.reference
 
 
-def _stuck(status: Mapping[str, Any]) -> bool:
+def _conditions(status: object) -> list[Mapping[str, Any]]:
+    """What a status says, however it is written: anybody may edit one."""
+    listed = status.get("conditions") if isinstance(status, Mapping) else None
+    return (
+        [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
+    )
+
+
+def _stuck(conditions: Iterable[Mapping[str, Any]]) -> bool:
     return any(
-        each.get("reason") == "DeletionStuck" and each.get("status") == "True"
-        for each in status.get("conditions") or ()
+        each.get("reason") in ("DeletionStuck", broken.REASON) and each.get("status") == "True"
+        for each in conditions
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from fractal_models.errors import FractalError
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Kube, ObjectKey
-from fractal_operator.probes import FIRST_LIST, Health
+from fractal_operator.health import FIRST_LIST, Health
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.clusters import Clusters
@@ -114,7 +114,10 @@ class News:
 
     def _end(self, known: Body) -> None:
         if self._agenda.led.is_set():  # else the leader records it, or the next one's audit
-            self._actor.vanished(known)
+            try:
+                self._actor.vanished(known)
+            except Exception:  # told in passing: one object's trouble must not end the list
+                log.exception("the end of %s cannot be recorded", key_of(known))
 
 
 def _version(body: Body) -> str:

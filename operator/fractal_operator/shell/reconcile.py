@@ -4,6 +4,7 @@ Thin on purpose: what to do stands in ``core``; how each action is done, in act.
 (STEPS), never waits, and holds a key no longer than the calls it makes.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,10 +20,12 @@ from fractal_operator.shell import places
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.launches import NoPermit
 from fractal_operator.shell.memory import Memories
-from fractal_operator.shell.objects import Body, Objects
+from fractal_operator.shell.objects import Body, Objects, key_of
 from fractal_operator.shell.observe import Observer
 from fractal_operator.shell.places import Place
 from fractal_operator.shell.record import Recorder
+
+log = logging.getLogger(__name__)
 
 STEPS = 16
 """More than any path from one rest to the next needs; a bound on calls, not a tuning value."""
@@ -31,6 +34,10 @@ PERMIT_SECONDS = 1.0
 PERMITS_PER_SECOND = 20.0
 """How often objects that wait for a permit ask, all together: RunTask's quota on Fargate."""
 PERMIT_CAP_SECONDS = 60.0
+
+
+class Unsettled(FractalError):
+    """A reconcile did not come to rest: each step that was done made another one due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ class Reconciler:
         """Bring one object as far as it can be brought now.
 
         Raises what a port raised if there is nothing to do about it but to come back later, and
-        FractalError if it does not come to rest.
+        Unsettled if it does not come to rest.
         """
         body = self._objects.get(key)
         for _ in range(STEPS):
@@ -84,7 +91,7 @@ class Reconciler:
             except NoPermit:
                 return self._queue_up(key)
             self._unpermitted.discard(key)
-        raise FractalError(f"it did not come to rest in {STEPS} steps")
+        raise Unsettled(f"it did not come to rest in {STEPS} steps")
 
     def _queue_up(self, key: ObjectKey) -> Rest:
         """Come back for a launch permit; the more wait, the more rarely each asks."""
@@ -151,9 +158,13 @@ class Reconciler:
         )
 
     def clusters(self, body: Body) -> list[Place]:
-        """The clusters (region, name or ARN) that matter to an object."""
-        status = Status.from_json(body.get("status"))
-        return [place for place in self._places(body, status) if place is not None]
+        """The clusters (region, name or ARN) that matter to an object. Never raises."""
+        try:
+            places = self._places(body, Status.from_json(body.get("status")))
+        except Exception:  # asked of all objects at once: one's trouble is no other's
+            log.exception("the clusters of %s cannot be told", key_of(body))
+            return []
+        return [place for place in places if place is not None]
 
     def _places(self, body: Body, status: Status) -> tuple[Place | None, Place | None]:
         born = self._memories.of(body["metadata"]["uid"]).finalized

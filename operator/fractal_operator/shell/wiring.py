@@ -11,7 +11,7 @@ from fractal_models.records import Refused
 from fractal_operator.core.plan import Policy
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs, Kube, Ledger
-from fractal_operator.probes import Health
+from fractal_operator.health import Health
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.clusters import Clusters
@@ -85,6 +85,7 @@ def wire(
             agenda.wake(uid_of(body))
 
     recorder = Recorder(ledger, clock, refused=refused, replay=replay)
+    leads = leader.leads if leader is not None else lambda: True
     tasks = Tasks(policy.install, agenda.wake, duplicate)
     observer = Observer(
         ecs=ecs,
@@ -106,7 +107,7 @@ def wire(
         recorder=recorder,
         policy=policy,
         metrics=metrics,
-        leads=leader.leads if leader is not None else lambda: True,
+        leads=leads,
     )
     reconciler = Reconciler(
         clock=clock,
@@ -140,6 +141,7 @@ def wire(
     sweeps = Sweeps(
         clock=clock,
         clusters=clusters,
+        poison=Poison(kube=kube, clock=clock, objects=objects, actor=actor, leads=leads),
         observer=observer,
         news=news,
         metrics=metrics,

@@ -7,8 +7,9 @@ from contextlib import suppress
 from fractal_models.errors import FractalError
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, ObjectKey
-from fractal_operator.probes import BEAT_SECONDS, Health
+from fractal_operator.health import BEAT_SECONDS, Health
 from fractal_operator.shell.agenda import Agenda
+from fractal_operator.shell.poison import Poison
 from fractal_operator.shell.reconcile import Reconciler
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Workers:
         clock: Clock,
         agenda: Agenda,
         reconciler: Reconciler,
+        poison: Poison,
         metrics: Metrics,
         health: Health,
         count: int,
@@ -34,6 +36,7 @@ class Workers:
         self._agenda = agenda
         self._queue = agenda.queue
         self._reconciler = reconciler
+        self._poison = poison
         self._metrics = metrics
         self._health = health
         self._count = count
@@ -75,14 +78,15 @@ class Workers:
         try:
             rest = await self._reconciler.reconcile(key)
         except FractalError as error:
-            again = self._queue.retry(key)
+            again = self._queue.retry(key, await self._poison.broke(key, error))
             log.warning("reconcile of %s failed, again in %.0f s: %s", key, again, error)
-        except Exception:
-            again = self._queue.retry(key)
+        except Exception as error:
             self._metrics.reconcile_panics.inc()
+            again = self._queue.retry(key, await self._poison.broke(key, error))
             log.exception("reconcile of %s failed unexpectedly, again in %.0f s", key, again)
         else:
             self._queue.forget(key)
+            self._poison.well(key)
             result = "success" if rest.after is None else "requeue_after"
             if rest.after is not None:
                 self._queue.add_after(key, rest.after)

@@ -73,12 +73,15 @@ class WorkQueue(Generic[Key]):
         now = self._promote()
         self._place(key, now + max(seconds, 0.0), now)
 
-    def retry(self, key: Key) -> float:
-        """Count a failure of ``key``, add it for after its back-off, and return that in seconds."""
+    def retry(self, key: Key, at_least: float = 0.0) -> float:
+        """Count a failure of ``key``, add it for after its back-off, and return that in seconds.
+
+        It is ``at_least`` so many seconds, whatever the count.
+        """
         failures = self._failures.get(key, 0) + 1
         self._failures[key] = failures
         self._on_retry()
-        seconds = delay(failures, key, failures).total_seconds()
+        seconds = max(delay(failures, key, failures).total_seconds(), at_least)
         self.add_after(key, seconds)
         return seconds
 
