@@ -7,7 +7,6 @@ from typing import Any
 from tests.simulation.timeline import SimClock
 from tests.unit.shell.kube_world import Body, KubeWorld
 
-from fractal_models.errors import Conflict, Gone
 from fractal_models.kube import ObjectKey
 
 
@@ -68,24 +67,6 @@ class SimKube(KubeWorld):
     def force_delete(self, key: ObjectKey) -> None:
         """All finalizers are taken off, and the object deleted."""
         self._drop(_copy(self.objects[key]))
-
-    def write_status(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> Body:
-        current = self._fenced(body)
-        if current.get("status") == status:
-            return current  # the client sends no empty patch
-        current["status"] = status
-        self.writes += 1
-        return self._store(current)
-
-    def _fenced(self, body: Mapping[str, Any]) -> Body:
-        meta = body["metadata"]
-        current = self.objects.get(ObjectKey(meta["namespace"], meta["name"]))
-        if current is None:
-            raise Gone(f"{meta['name']} is gone")
-        for fence in ("uid", "resourceVersion"):
-            if current["metadata"][fence] != meta[fence]:
-                raise Conflict(f"{meta['name']} has another {fence}")
-        return {**current, "metadata": {**current["metadata"]}}
 
     def _store(self, body: Body, kind: str = "MODIFIED") -> Body:
         self._version += 1

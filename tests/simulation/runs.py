@@ -9,7 +9,8 @@ from functools import partial
 from random import Random
 
 from tests.simulation.faults import CALM, Chaos, swarm
-from tests.simulation.invariants import KNOWN_OPEN, Violation, require
+from tests.simulation.invariants import Violation, require
+from tests.simulation.known import KNOWN_OPEN
 from tests.simulation.users import Users
 from tests.simulation.world import World
 
@@ -73,7 +74,7 @@ def run_chaos(
 ) -> Result:
     """A run under given faults; ``seed`` is its name, ``rng`` all its chance."""
     world = World(rng, chaos, keep=keep)
-    world.watch.strict = strict
+    world.notes.strict = strict
     result = Result(seed, chaos)
     try:
         with quiet():
@@ -86,8 +87,8 @@ def run_chaos(
             raise
     result.tail = [told(*each) for each in world.trace]
     result.calls, result.seconds = world.calls, world.timeline.now
-    result.sometimes, result.faults = dict(world.watch.sometimes), dict(world.faults)
-    result.known = dict(world.watch.known)
+    result.sometimes, result.faults = dict(world.notes.sometimes), dict(world.faults)
+    result.known = dict(world.notes.known)
     result.launches = len(world.ecs.launches)
     return result
 

@@ -75,7 +75,7 @@ def run_plan(plan: Plan, launches: int | None = None, *, keep: int = 30) -> Outc
         called, failure = tuple(world.called), str(violation)
     tail = tuple(told(*each) for each in world.trace)
     return Outcome(
-        plan, failure, len(world.ecs.launches), called, tail, frozenset(world.watch.sometimes)
+        plan, failure, len(world.ecs.launches), called, tail, frozenset(world.notes.sometimes)
     )
 
 

@@ -115,7 +115,7 @@ class Users:
             case "touch":
                 kube.annotate(key, reconcile_requested_at=stamp)
             case "wipe":
-                self.world.watch.wipes(kube.objects[key]["metadata"]["uid"])
+                self.world.notes.wipes(kube.objects[key]["metadata"]["uid"])
                 kube.wipe(key)
             case "delete" | "recreate":
                 kube.delete(key)
@@ -136,8 +136,7 @@ class Users:
             self.world.timeline.after(0.2, lambda: self._make_again(key))
 
     def _force(self, key: ObjectKey) -> None:
-        self.world.watch.forced.add(self.world.kube.objects[key]["metadata"]["uid"])
-        self.world.watch.sometimes["force-deleted"] += 1
+        self.world.notes.forces(self.world.kube.objects[key]["metadata"]["uid"])
         self.world.kube.force_delete(key)
 
     def _wish(self) -> dict[str, Any]:

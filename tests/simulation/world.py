@@ -15,6 +15,7 @@ from tests.simulation.faults import LATEST_LANDING, Chaos
 from tests.simulation.invariants import Watchman
 from tests.simulation.kube import SimKube
 from tests.simulation.ledger import SimLedger
+from tests.simulation.notes import Notes
 from tests.simulation.process import Operator
 from tests.simulation.timeline import Job, Pending, SimClock, Timeline
 from tests.unit.shell.kube_world import Body
@@ -63,7 +64,8 @@ class World:
         self.rng, self.chaos, self.began, self.plan = rng, chaos, chaos, plan or {}
         self.timeline = Timeline()
         self.clock = SimClock(self.timeline)
-        self.watch = Watchman(self)
+        self.notes = Notes(self)
+        self.watch = Watchman(self, self.notes)
         self.kube = SimKube(self.clock, self._changed)
         hooks = self.watch.launched, self.watch.stops, self.watch.tagged
         self.ecs = SimEcs(self.timeline, rng, *hooks)
@@ -137,7 +139,7 @@ class World:
         error = self._refusal(operator, name)
         kind = self._fault(name) if error is None else ""
         if kind:
-            self.watch.struck(kind, call)
+            self.notes.struck(kind, call)
             self.faults[kind] += 1
         now, rng = self.timeline.now, self.rng
         sent = now + rng.random() * 0.05
@@ -202,11 +204,12 @@ class World:
     ) -> tuple[Any, FractalError | None]:
         """The call happens, whether or not anybody hears of it."""
         self.ecs.reader = operator.clock
-        self.watch.lands(operator, call)
+        if call.method == "run_task":
+            self.notes.meets(call.arguments[0])
         try:
             value = self._stale_list() if call.method == "list" else call.do()
         except FractalError as error:
-            self.watch.refused(error)
+            self.notes.refused(error)
             self.log(operator.name, f"{call.method} {kind}! {error}", call)
             return None, error
         if call.method in WRITES:
@@ -232,12 +235,12 @@ class World:
         self.log("world", f"etcd as it was {age:.0f} s ago", "bumped" if bumped else "")
         for body in self.kube.restore(self.clock.monotonic() - age, bumped=bumped):
             self._changed("", body)
-        self.watch.restored()
+        self.notes.restored()
 
     # --- the watch ---
 
     def _changed(self, kind: str, body: Body) -> None:
-        self.watch.changed(kind, body)
+        self.notes.changed(kind, body)
         chaos, rng = self.chaos, self.rng
         if "watch" in self.down:
             return
