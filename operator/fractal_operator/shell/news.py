@@ -7,7 +7,7 @@ from typing import Any
 from fractal_models.errors import FractalError
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Kube, ObjectKey
-from fractal_operator.health import FIRST_LIST, Health
+from fractal_operator.probes import FIRST_LIST, Health
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.clusters import Clusters

@@ -11,7 +11,7 @@ from fractal_models.records import Refused
 from fractal_operator.core.plan import Policy
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs, Kube, Ledger
-from fractal_operator.health import Health
+from fractal_operator.probes import Health
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.clusters import Clusters
@@ -21,6 +21,7 @@ from fractal_operator.shell.memory import Memories
 from fractal_operator.shell.news import News
 from fractal_operator.shell.objects import uid_of
 from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.poison import Poison
 from fractal_operator.shell.reconcile import Reconciler
 from fractal_operator.shell.record import Recorder
 from fractal_operator.shell.recording import Recording
