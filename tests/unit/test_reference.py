@@ -27,7 +27,7 @@ ROOT = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 # Expressions whose value is a reason, and where it is explained.
 IN_FAILURES_PAGE = {"words.reason"}
 HANDED_ON = {"reason", "situation.reason", "situation.reconciling", "situation.stalled"}
-PHASE_OR_CONDITION = {"new.phase.value", "each.reason"}
+PHASE_OR_CONDITION = {"new.phase.value", "each.reason", "broken.REASON"}
 
 
 def fields() -> dict[str, Field]:

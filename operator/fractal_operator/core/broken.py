@@ -56,10 +56,10 @@ def status(body: Json, cause: str, now: datetime) -> dict[str, Any]:
     }
     text = message(meta, cause)
     said = {
-        "Ready": before.get("Ready") or _condition("Ready", "Unknown", text),
-        "Reconciling": _condition("Reconciling", "False", ""),
-        "Stalled": _condition("Stalled", "True", text),
-        "Synced": before.get("Synced") or _condition("Synced", "Unknown", ""),
+        "Ready": before.get("Ready") or _made("Ready", "Unknown", text),
+        "Reconciling": _made("Reconciling", "False", ""),
+        "Stalled": _made("Stalled", "True", text),
+        "Synced": before.get("Synced") or _made("Synced", "Unknown", ""),
     }
     at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     generation = meta.get("generation", 0)
@@ -75,7 +75,7 @@ def status(body: Json, cause: str, now: datetime) -> dict[str, Any]:
     return kept
 
 
-def _condition(kind: str, value: str, text: str) -> dict[str, Any]:
+def _made(kind: str, value: str, text: str) -> dict[str, Any]:
     made = {"type": kind, "status": value, "reason": REASON}
     return made | {"message": text} if text else made
 
