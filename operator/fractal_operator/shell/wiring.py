@@ -135,6 +135,7 @@ def wire(
         clock=clock,
         agenda=agenda,
         reconciler=reconciler,
+        poison=Poison(kube=kube, clock=clock, objects=objects, actor=actor, leads=leads),
         metrics=metrics,
         health=health,
         count=knobs.workers,
@@ -142,7 +143,6 @@ def wire(
     sweeps = Sweeps(
         clock=clock,
         clusters=clusters,
-        poison=Poison(kube=kube, clock=clock, objects=objects, actor=actor, leads=leads),
         observer=observer,
         news=news,
         metrics=metrics,
