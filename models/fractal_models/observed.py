@@ -77,7 +77,7 @@ class ObservedTask:
 
     def tag(self, key: str) -> str:
         """The value of one of our tags, "" if the task has none or that was not told."""
-        return dict(self.tags or ()).get(key, "")
+        return next((value for name, value in self.tags or () if name == key), "")
 
     @property
     def stopped(self) -> bool:

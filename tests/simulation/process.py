@@ -38,6 +38,7 @@ METRICS = Metrics(CollectorRegistry())
 WORKERS = 4
 TICK_SECONDS = 1.0
 RING_TICKS = 4
+RECORD = "record", 0
 RULE = Rule(namespaces=("*",), clusters=("*",), regions=("*",), images=("*",), adoptable=("*",))
 
 
@@ -47,8 +48,8 @@ class Operator:
     def __init__(self, world: "World", name: str, skew: float, *, elected: bool) -> None:
         self.world, self.name, self.alive = world, name, True
         self.clock = SimClock(world.timeline, skew)
-        self._jobs: set[Job] = set()
-        self._busy: set[str] = set()
+        self._jobs: dict[Job, None] = {}  # in the order of their beginning
+        self._busy: set[tuple[str, int]] = set()
         self._working = 0
         self._alarm = float("inf")
         self._ticks = 0
@@ -104,7 +105,7 @@ class Operator:
     def die(self) -> None:
         """kill -9: nothing of it runs on; what was sent is under way."""
         self.alive = False
-        jobs, self._jobs = self._jobs, set()
+        jobs, self._jobs = self._jobs, {}
         for job in jobs:
             job.drop()
 
@@ -128,18 +129,18 @@ class Operator:
             return self._loop_ended(None, LeadLost("the lead is lost"))
         self._ticks += 1
         for cluster in self.shell.clusters.all():
-            name = f"sweep {id(cluster)}"
+            name = "sweep", id(cluster)
             if name not in self._busy and self.observer.due(cluster):
                 self._once(name, self.shell.sweeps.sweep(cluster))
-            name = f"ring {id(cluster)}"
+            name = "ring", id(cluster)
             if self._ticks % RING_TICKS == 0 and name not in self._busy:
                 self._once(name, self.observer.ring(cluster))
-        if "record" not in self._busy and (self.recorder.depth() or self.recorder._touched):
-            self._once("record", self.recorder.flush())
+        if RECORD not in self._busy and (self.recorder.depth() or self.recorder._touched):
+            self._once(RECORD, self.recorder.flush())
         if self.alive:
             self.world.timeline.after(TICK_SECONDS, self._tick)
 
-    def _once(self, name: str, coro: Coroutine[Any, Any, object]) -> None:
+    def _once(self, name: tuple[str, int], coro: Coroutine[Any, Any, object]) -> None:
         self._busy.add(name)
 
         def ended(job: Job | None, error: Exception | None) -> None:
@@ -147,7 +148,7 @@ class Operator:
             if error is not None:
                 self._loop_ended(job, error)
 
-        self._go(coro, ended)
+        self.answer(self._job(coro, ended), None, None)
 
     def _dispatch(self) -> None:
         if not self.alive or not self.shell.agenda.led.is_set():
@@ -186,15 +187,20 @@ class Operator:
     # --- jobs ---
 
     def _go(self, coro: Coroutine[Any, Any, object], ended: Any) -> None:
+        """Begin as a task of asyncio does: when what runs now has given control away."""
+        job = self._job(coro, ended)
+        self.world.timeline.after(0.0, partial(self.answer, job, None, None))
+
+    def _job(self, coro: Coroutine[Any, Any, object], ended: Any) -> Job:
         def gone(job: Job, error: Exception | None) -> None:
-            self._jobs.discard(job)
+            self._jobs.pop(job, None)
             if self.alive:
                 ended(job, error)
                 self._dispatch()
 
         job = Job(coro, self._serve, gone)
-        self._jobs.add(job)
-        self.world.timeline.after(0.0, partial(self.answer, job, None, None))
+        self._jobs[job] = None
+        return job
 
     def _serve(self, job: Job, asked: Pending | Pause) -> None:
         if not self.alive:
@@ -203,7 +209,6 @@ class Operator:
             self.world.timeline.after(asked.seconds, partial(self.answer, job, None, None))
         else:
             self.world.perform(self, job, asked)
-        self._dispatch()
 
     def answer(self, job: Job, value: Any, error: Exception | None) -> None:
         """What a job waited for has come, if it still waits."""

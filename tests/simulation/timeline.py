@@ -103,20 +103,20 @@ class Job:
         self._runs = False
 
     def send(self, value: Any = None) -> None:
-        self._step(lambda: self._coro.send(value))
+        self._step(self._coro.send, value)
 
     def throw(self, error: Exception) -> None:
-        self._step(lambda: self._coro.throw(error))
+        self._step(self._coro.throw, error)
 
     def drop(self) -> None:
         """The process that it ran in is dead; killed by its own doing, it ends at its next call."""
         if not self._runs:
             self._coro.close()
 
-    def _step(self, go: Callable[[], Any]) -> None:
+    def _step(self, go: Callable[[Any], Any], what: Any) -> None:
         self._runs = True
         try:
-            asked = go()
+            asked = go(what)
         except StopIteration:
             self._ended(self, None)
         except Exception as error:

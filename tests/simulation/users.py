@@ -43,7 +43,7 @@ class Users:
         self.keys = [ObjectKey("default", f"fc-{n}") for n in range(world.chaos.objects)]
         self._edits = self._foreign = 0
         self._made_again: set[ObjectKey] = set()
-        world.meddle = self._meddle
+        world.meddle, world.freed = self._meddle, self._freed
 
     def begin(self) -> None:
         self.world.ecs.put("foreign", "deploy-tool")
@@ -118,22 +118,22 @@ class Users:
                 self.world.notes.wipes(kube.objects[key]["metadata"]["uid"])
                 kube.wipe(key)
             case "delete" | "recreate":
-                kube.delete(key)
                 if act == "recreate":
                     self._made_again.add(key)
-                    self._make_again(key)
+                kube.delete(key)
             case _:
                 self._force(key)
 
+    def _freed(self, key: ObjectKey) -> None:
+        """A name is free: whoever waits for it to make a namesake does so at once."""
+        if key in self._made_again:
+            pause = self.world.rng.random() * 0.2
+            self.world.timeline.after(pause, lambda: self._make_again(key))
+
     def _make_again(self, key: ObjectKey) -> None:
-        """The namesake comes as soon as the name is free."""
-        if key not in self._made_again:
-            return
-        if key not in self.world.kube.objects:
+        if key in self._made_again and key not in self.world.kube.objects:
             self._made_again.discard(key)
             self.world.kube.create(key, self._spec(), **self._wish())
-        else:
-            self.world.timeline.after(0.2, lambda: self._make_again(key))
 
     def _force(self, key: ObjectKey) -> None:
         self.world.notes.forces(self.world.kube.objects[key]["metadata"]["uid"])

@@ -28,6 +28,7 @@ from fractal_models.errors import (
     Throttled,
     Unavailable,
 )
+from fractal_models.kube import ObjectKey
 
 KUBE_WRITES = {"set_finalizers", "write_status", "delete", "post_event"}
 LEASES = {"get_lease", "create_lease", "update_lease"}
@@ -80,6 +81,7 @@ class World:
         self.called: list[str] = []
         self.faults: Counter[str] = Counter()
         self.meddle: Callable[[str], None] = lambda uid: None  # hears of each attempt's intent
+        self.freed: Callable[[ObjectKey], None] = lambda key: None  # hears of names that are free
         self.trace: deque[tuple[float, str, str, Any]] = deque(maxlen=keep or None)
         self.starts = 0
 
@@ -241,6 +243,8 @@ class World:
 
     def _changed(self, kind: str, body: Body) -> None:
         self.notes.changed(kind, body)
+        if kind == "DELETED":
+            self.freed(ObjectKey(body["metadata"]["namespace"], body["metadata"]["name"]))
         chaos, rng = self.chaos, self.rng
         if "watch" in self.down:
             return

@@ -231,7 +231,7 @@ class Tasks:
     def expected(self, cluster_arn: str) -> list[TaskArn]:
         """The ARNs in a cluster that should be there: claimed or known to live."""
         prefix = tokens.task_prefix(cluster_arn)
-        ours = (a for a in self._seen if self._owner_of(a) or not self._wishes.by(a))
+        ours = (a for a in self._seen if not self._wishes.by(a) or self._owner_of(a))
         arns = {*self._claims, *ours}
         return [arn for arn in arns if arn.startswith(prefix) and not self._ended(arn)]
 
