@@ -183,7 +183,10 @@ class Spec(SpecModel):
     ] = 6
     update_strategy: Annotated[
         UpdateStrategy,
-        in_place("Recreate (default): the old task has stopped before the new one is launched."),
+        in_place(
+            "Recreate (default): the old task has stopped before the new one is launched; Surge: "
+            "the old one runs until the new one is Ready, and stays if that fails."
+        ),
     ] = UpdateStrategy.RECREATE
     timeouts: Annotated[Timeouts, in_place("how long things may take, in seconds.")] = Timeouts()
     deletion_policy: Annotated[

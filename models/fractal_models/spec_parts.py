@@ -51,6 +51,7 @@ class UpdateStrategy(StrEnum):
     """How a change that replaces the task is carried out."""
 
     RECREATE = "Recreate"
+    SURGE = "Surge"
 
 
 class DeletionPolicy(StrEnum):

@@ -88,9 +88,10 @@ class ConditionStatus(StrEnum):
 
 
 class Role(StrEnum):
-    """Whether a task is the one wanted, or on its way out."""
+    """Whether a task is the one that serves, is to take that one's place, or is on its way out."""
 
     CURRENT = "Current"
+    NEXT = "Next"
     RETIRING = "Retiring"
 
 
@@ -152,6 +153,13 @@ class Attempt(StatusModel):
             description="how many seconds of lifetimeSeconds the tasks that have ended have used."
         ),
     ] = 0
+    yields_to: Annotated[
+        Count,
+        Field(
+            description="the earlier attempt whose task stays in place of this one's; what is said "
+            "of the spec, failures and lifetime is of that one then. 0: none."
+        ),
+    ] = 0
 
 
 class Task(StatusModel):
@@ -159,7 +167,11 @@ class Task(StatusModel):
 
     attempt: Annotated[Ordinal, Field(description="number of the attempt that launched it.")]
     role: Annotated[
-        Role, Field(description="Current: the task wanted; Retiring: being replaced or stopped.")
+        Role,
+        Field(
+            description="Current: the one task; Next (updateStrategy Surge): takes its place once "
+            "Ready; Retiring: being replaced or stopped."
+        ),
     ] = Role.CURRENT
     arn: Annotated[Reference, Field(description="ARN of the task.")] = ""
     definition_arn: Annotated[Reference, Field(description="ARN of its task definition.")] = ""
@@ -168,7 +180,7 @@ class Task(StatusModel):
     started_at: Annotated[
         Time | None, Field(description="when ECS saw it RUNNING, RFC 3339, UTC.")
     ] = None
-    reason: Annotated[Word, Field(description="why it retires, in one word.")] = ""
+    reason: Annotated[Word, Field(description="why it retires, or will, in one word.")] = ""
     since: Annotated[
         Time | None,
         Field(description="when it was first seen in its present stage; timeouts count from here."),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from fractal_models.container import TEMPLATE_CONTAINER, Attempt
 from fractal_models.observed import ObservedTask, TaskArn
-from fractal_operator.core import permits, tokens
+from fractal_operator.core import doubt, permits, tokens
 from fractal_operator.core.plan import Observation, Policy
 
 CLOCK_SKEW = timedelta(seconds=60)
@@ -42,6 +42,10 @@ def repaired(
     number, task = newest
     if attempt is not None and attempt.number > number:
         return attempt
+    if attempt is None and not task.live and doubt.hides(seen):
+        return None  # a later one may hide: the next process, too, has to know that
+    if attempt is not None and attempt.number == number and attempt.yields_to:
+        return attempt  # it speaks for an earlier task than this one
     if attempt is None or attempt.number < number:
         # An adopted task has run before: for this object it begins now.
         born = task.created_at if launched_for(task, seen.uid) else None

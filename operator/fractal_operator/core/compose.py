@@ -27,7 +27,7 @@ def moving(state: State) -> list[Task]:
     return [
         entry
         for entry in state.entries
-        if entry.last_status != "RUNNING" or entry.role is not Role.CURRENT
+        if entry.last_status != "RUNNING" or entry.role is Role.RETIRING
     ]
 
 
@@ -123,12 +123,12 @@ def _placement(state: State, current: Task | None) -> PlacementStatus | None:
         return None
     task = state.task(current.arn)
     used = (task.capacity_provider or task.launch_type) if task is not None else ""
-    before = state.seen.status.placement
-    return PlacementStatus(
-        rung=state.attempt.rung,
-        capacity_provider=used or (before.capacity_provider if before else ""),
-        reason=_why(state) if state.attempt.rung else "",
-    )
+    before = state.seen.status.placement or PlacementStatus()
+    placement = before.model_copy(update={"capacity_provider": used or before.capacity_provider})
+    if current.attempt != state.attempt.number:
+        return placement  # the attempt is another's, which is to take its place
+    rung = state.attempt.rung
+    return placement.model_copy(update={"rung": rung, "reason": _why(state) if rung else ""})
 
 
 def _why(state: State) -> str:

@@ -12,6 +12,7 @@ the next step. It is asked again after every step, and whenever anything may hav
          Suspended    stop, and stay stopped                              (_suspend)
          adopt        take over the task that the annotation names        (adoption.adopt)
          Running      a current task: keep, time out or replace it        (steady.keep)
+                      under Surge, replace it once another is Ready       (surge.keep)
                       only retiring tasks: wait until they have stopped   (steady.replacing)
                       an attempt nobody knows the outcome of: pursue it   (launch.pursue)
                       nothing: the next attempt, once every gate is open  (begin.begin)
@@ -19,6 +20,12 @@ the next step. It is asked again after every step, and whenever anything may hav
        write; else the calls that the status already announces. So RunTask, StopTask and the end of
        the finalizer always come after a compare-and-swap write that says so: the write-ahead
        barrier, and the fence against a second operator.
+
+One task at a time has the role Current: it is the one that serves, and that Ready, the endpoint and
+the lifetime are about. Retiring is being stopped, whatever happens. Next, which only Surge knows,
+was launched beside Current, and becomes Current once it is Ready or the other is gone; so a task
+moves Next -> Current -> Retiring, and never back. status.attempt is the newest launch, be it the
+current task's or the next one's.
 """
 
 from dataclasses import replace
@@ -39,6 +46,7 @@ from fractal_operator.core import (
     merge,
     phases,
     steady,
+    surge,
     tokens,
 )
 from fractal_operator.core.compose import OVERDUE, compose, moving
@@ -110,7 +118,7 @@ def judge(state: State) -> Verdict:
         return _suspend(state)
     current = state.current
     if current is not None:
-        return steady.keep(state, seen.spec, current)
+        return surge.keep(state, seen.spec, current)
     if state.entries:
         return steady.replacing(state)
     if other is not None:

@@ -71,7 +71,8 @@ def _transition(uid: str, told: _Told) -> Transition:
 def _launches(old: Status, new: Status) -> Iterator[_Told]:
     number = new.attempt.number if new.attempt else 0
     before = old.attempt.number if old.attempt else 0
-    if number > before and not new.tasks and new.attempt is not None:
+    found = any(task.attempt == number for task in new.tasks)
+    if number > before and not found and new.attempt is not None:
         yield _adoption(new.attempt) if new.attempt.adopts else _launch(new)
 
 
@@ -134,6 +135,7 @@ def _end(end: Termination, arn: str, in_a_row: int) -> _Told:
 def _conditions(old: Status, new: Status) -> Iterator[_Told]:
     before = {each.type: each for each in old.conditions}
     arn = next((task.arn for task in new.tasks if task.role is Role.CURRENT), "")
+    took_over = any(task.arn == arn and task.role is Role.NEXT for task in old.tasks)
     number = new.attempt.number if new.attempt else 0
     for each in new.conditions:
         known, at = before.get(each.type), each.last_transition_time
@@ -141,7 +143,7 @@ def _conditions(old: Status, new: Status) -> Iterator[_Told]:
         turned = known is None or known.status is not each.status
         other = turned or known is None or known.reason != each.reason
         mark = (each.type, each.reason, number, _seconds(at))
-        if each.type == "Ready" and true and turned:
+        if each.type == "Ready" and true and (turned or took_over):
             address = new.endpoint.ip if new.endpoint else ""
             text = f"The container is ready at {address}" if address else "The container is ready"
             # Whatever reason it has by the time that it is told again.

@@ -51,7 +51,7 @@ def _undone(state: State, spec: Spec, current: Task) -> bool:
     crowded = len(state.entries) > 1 or bool(state.surplus) or state.unresolved is not None
     end = lifetime.ends_at(state, spec, current)
     over = end is not None and end <= state.now and lifetime.running(current)
-    return suspended or crowded or over or steady.outdated(state, current) != ""
+    return suspended or crowded or over or steady.leaves(state, current) != ""
 
 
 def _settled(state: State, spec: Spec) -> phases.Situation | None:

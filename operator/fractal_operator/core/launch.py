@@ -48,7 +48,7 @@ def pursue(state: State, spec: Spec, attempt: Attempt) -> Verdict | State:
         return _refused(state, attempt, problem)
     text = f"Making sure that attempt {attempt.number} has left no task behind."
     waiting = phases.waiting("Draining", text)
-    if _moved(state, attempt):
+    if moved(state, attempt):
         return _settle(state, attempt, "Replaced", "no task of this attempt was found", waiting)
     if state.now - draining.first_issued(state, attempt) >= TOKEN_LIFE:
         return _settle(state, attempt, "Unresolved", "no task of this attempt was found", waiting)
@@ -61,7 +61,7 @@ def pursue(state: State, spec: Spec, attempt: Attempt) -> Verdict | State:
     return _send(state, spec, attempt, known)
 
 
-def _moved(state: State, attempt: Attempt) -> bool:
+def moved(state: State, attempt: Attempt) -> bool:
     """Whether the spec names another cluster by now; an attempt never changes its cluster."""
     target = state.seen.target
     info = target.info if target is not None else None

@@ -21,7 +21,8 @@ def ends_at(state: State, spec: Spec, current: Task) -> datetime | None:
 
     Before RUNNING it is an estimate: as if it ran from when its present stage was first seen.
     """
-    left, began = _left(state, spec), current.since
+    own = current.attempt == state.latest  # else what is counted is of the one to come
+    left, began = _left(state, spec, used=own), current.since
     if running(current):
         began = claims.runs_from(state.attempt, current.attempt, current.started_at) or began
     if left is None or began is None:
@@ -38,7 +39,7 @@ def warns_at(spec: Spec, end: datetime) -> datetime:
 
 def used_up(state: State, spec: Spec) -> bool:
     """Whether a further task would have no time left to run; it has once the limit is raised."""
-    return _left(state, spec) == timedelta(0)
+    return _left(state, spec, used=True) == timedelta(0)
 
 
 def running(current: Task) -> bool:
@@ -46,8 +47,8 @@ def running(current: Task) -> bool:
     return STATE_RANK.get(current.last_status, 0) >= STATE_RANK["RUNNING"]
 
 
-def _left(state: State, spec: Spec) -> timedelta | None:
+def _left(state: State, spec: Spec, *, used: bool) -> timedelta | None:
     if spec.timeouts.lifetime_seconds is None:
         return None
-    used = state.attempt.used_seconds if state.attempt is not None else 0
-    return timedelta(seconds=max(spec.timeouts.lifetime_seconds - used, 0))
+    before = state.attempt.used_seconds if state.attempt is not None and used else 0
+    return timedelta(seconds=max(spec.timeouts.lifetime_seconds - before, 0))

@@ -5,7 +5,8 @@ only if its ``startedBy`` names this installation and this object's uid, or if i
 Merging
  1. drops claims on foreign tasks, and turns stopped or lost tasks into terminations;
  2. adopts every live task of ours that the status does not know: the newest becomes Current under
-    its own number, any other is Retiring or, beyond the two that the status holds, surplus;
+    its own number (Next, beside an older one, under Surge: surge.py), any other is Retiring or,
+    beyond the two that the status holds, surplus;
  3. repairs the attempt so that its number is never below a task's that exists.
 No launch happens while step 2 has anything to do, so a wiped status cannot cause a second task.
 """
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fractal_models.container import Role, Task, Termination
+from fractal_models.container import Role, Task, Termination, UpdateStrategy
 from fractal_models.observed import STATE_RANK, ObservedTask, TaskArn
 from fractal_operator.core import claims, failures, losses, tokens
 from fractal_operator.core.plan import Observation, Policy
@@ -197,7 +198,8 @@ def _adopt(state: State, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> St
     """Take in live tasks that the status does not list; at most one Current, two entries in all.
 
     Only the newest may become Current: of the listed ones that ECS shows, too, even if they retire.
-    A task that is only claimed never displaces one that ECS shows.
+    A task that is only claimed never displaces one that ECS shows. Under Surge the newest becomes
+    Next, where an older one goes on.
     """
     listed = {entry.arn for entry in state.entries}
     # Its end was seen: what shows it alive is an old sight, or a status that somebody edited.
@@ -213,9 +215,10 @@ def _adopt(state: State, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> St
             entries.append(_superseded(entry) if late else entry)
     if not entries:
         return state
-    head = max(entries, key=lambda each: _precedence(each, shown=each.arn in ours))
+    heads = _heads(state, entries, ours)
+    numbers = {each.attempt for each in heads}
     rest = sorted(entries, key=lambda each: each.attempt, reverse=True)
-    kept = [head, *(_superseded(each) for each in rest if each.attempt != head.attempt)]
+    kept = [*heads, *(_superseded(each) for each in rest if each.attempt not in numbers)]
     shown = {entry.arn for entry in kept[:2]}
     surplus = {entry.arn: state.task(entry.arn) for entry in entries if entry.arn not in shown}
     return replace(
@@ -225,9 +228,34 @@ def _adopt(state: State, ours: Mapping[TaskArn, tuple[int, ObservedTask]]) -> St
     )
 
 
+def _heads(
+    state: State, entries: list[Task], ours: Mapping[TaskArn, tuple[int, ObservedTask]]
+) -> tuple[Task, ...]:
+    """The entries that stay: the current task and, if it is to be replaced by it, the next one."""
+    head = max(entries, key=lambda each: _precedence(each, shown=each.arn in ours))
+    pair = [each for each in (state.current, state.coming) if each is not None]
+    if len(pair) == 2 and pair[0].attempt < pair[1].attempt and head in pair:
+        return tuple(pair)
+    older = [each for each in entries if each.attempt < head.attempt and _goes_on(state, each)]
+    spec = state.seen.spec
+    if older and spec is not None and spec.update_strategy is UpdateStrategy.SURGE:
+        first = max(older, key=lambda each: (each in pair[:1], each.attempt))
+        return _as(first, Role.CURRENT), _as(head, Role.NEXT)
+    return (_as(head, Role.CURRENT) if head.role is Role.NEXT else head,)
+
+
+def _goes_on(state: State, entry: Task) -> bool:
+    task = state.task(entry.arn)
+    return entry.role is not Role.RETIRING and not (task is not None and task.stopping)
+
+
+def _as(entry: Task, role: Role) -> Task:
+    return entry if entry.role is role else entry.model_copy(update={"role": role})
+
+
 def _precedence(entry: Task, *, shown: bool) -> tuple[bool, bool, int]:
-    current = entry.role is Role.CURRENT
-    return current and shown, current, entry.attempt
+    stays = entry.role is not Role.RETIRING
+    return stays and shown, stays, entry.attempt
 
 
 def _superseded(entry: Task) -> Task:

@@ -9,6 +9,8 @@
     running, not ready yet       Running       False   True         False
     running, unhealthy           Running       False   False        False
     being replaced               Updating      False   True         False
+    runs until another is Ready  Updating      True    True         False
+    the same, that one refused   Updating      True    False        True
     task is ending               Stopping      False   True         False
     refused, needs a person      Failed        False   False        True
     suspending                   Stopping      False   True         False
@@ -97,6 +99,17 @@ def unhealthy() -> Situation:
 def replacing(attempt: int) -> Situation:
     message = f"Stopping the ECS task of attempt {attempt}; a new one follows."
     return Situation(Phase.UPDATING, "Replacing", message, reconciling="Progressing")
+
+
+def updating(serving: Situation, update: Situation) -> Situation:
+    """A task that goes on until another is Ready (Surge): Ready is its, the rest the other's."""
+    return replace(
+        serving,
+        phase=Phase.UPDATING,
+        message=f"{serving.message} It is to be replaced once another is ready: {update.message}",
+        reconciling="" if update.stalled else update.reconciling or "Progressing",
+        stalled=update.stalled,
+    )
 
 
 def stopping(reason: str, message: str) -> Situation:

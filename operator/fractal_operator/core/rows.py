@@ -85,8 +85,10 @@ def _typed(spec: Mapping[str, Any], name: str, kind: type[Value]) -> Value | Non
 
 
 def _app_state(status: Status, spec: Mapping[str, Any]) -> str:
+    if status.phase in (Phase.RUNNING, Phase.UPDATING) and _ready(status):
+        return "READY"
     if status.phase is Phase.RUNNING:
-        return "READY" if _ready(status) else "WAITING_FOR_CLIENT_APP"
+        return "WAITING_FOR_CLIENT_APP"
     if status.phase is Phase.STOPPING and spec.get("operatingMode") == "Suspended":
         return "CANCELLED"
     return _APP_STATES.get(status.phase or Phase.PENDING, "PENDING")
@@ -123,7 +125,7 @@ def container(
         cluster=task.cluster_arn.rpartition("/")[2],
         location=_part(task.arn, 3),
         ip=status.endpoint.ip if current and status.endpoint else task.private_ip,
-        state=_state(task, entry, _ready(status), stop_code),
+        state=_state(task, entry, current and _ready(status), stop_code),
         port_32262=ports.get(32262, -1),
         port_32263=ports.get(32263, -1),
         port_32273=ports.get(32273, -1),

@@ -52,10 +52,31 @@ class State:
         return next((each for each in self.entries if each.role is Role.CURRENT), None)
 
     @property
+    def coming(self) -> Task | None:
+        """The task that is to take the current one's place (surge.py)."""
+        return next((each for each in self.entries if each.role is Role.NEXT), None)
+
+    @property
+    def latest(self) -> int:
+        """The number of the attempt that counts: whose end is followed by another. 0: none.
+
+        ``attempt`` says its spec, failures and lifetime; it is an earlier one if a surge was
+        called off.
+        """
+        if self.attempt is None:
+            return 0
+        return self.attempt.yields_to or self.attempt.number
+
+    @property
     def last_end(self) -> Termination | None:
-        """How the newest attempt ended; while none is unresolved. Superseded ones do not count."""
-        number = self.attempt.number if self.attempt else 0
-        ends = (each for each in self.terminations if each.attempt <= number)
+        """How the newest attempt ended; while none is unresolved. Superseded ones do not count.
+
+        Beside a task that runs, only what was launched after it: what was before is over.
+        """
+        current, number = self.current, self.latest
+        served = current is not None and current.last_status == "RUNNING"
+        first = current.attempt if current is not None and served else 0
+        ends = (each for each in self.terminations if first < each.attempt <= number)
         newest = sorted(ends, key=lambda each: each.attempt, reverse=True)
         told = (each for each in newest if each.stop_code != "Superseded")
         return next(told, newest[0] if newest else None)
@@ -72,10 +93,11 @@ class State:
 
 
 def with_end(state: State, record: Termination, ran: timedelta) -> State:
-    """``state`` with a termination; only the newest attempt's end changes what is counted."""
+    """``state`` with a termination; only the latest attempt's end changes what is counted."""
     attempt = state.attempt
-    if attempt is not None and attempt.number == record.attempt:
-        count = 0 if ran >= HEALTHY_RUN else attempt.failures
+    if attempt is not None and state.latest == record.attempt:
+        healthy = ran >= HEALTHY_RUN and record.stop_code != "StartTimeout"
+        count = 0 if healthy else attempt.failures
         if record.stop_code in failures.OUR_STOPS:
             count = 0
         elif record.stop_code not in failures.UNCOUNTED_STOPS:

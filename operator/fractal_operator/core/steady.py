@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fractal_models.container import ConditionStatus, Spec, Task
+from fractal_models.container import ConditionStatus, Role, Spec, Task
 from fractal_models.observed import STATE_RANK, ObservedTask, TaskArn
 from fractal_operator.core import (
     adoption,
@@ -41,20 +41,22 @@ def keep(state: State, spec: Spec, current: Task) -> Verdict:
     elif attempt is not None:
         # A newer attempt was armed when this task counted as ended; it may have landed.
         reads, again_at = draining.look(state, attempt)
-    why = outdated(state, current)
+    why = leaves(state, current)
     refused = permits.asked(state.policy, state.seen.namespace, spec) if why else ""
     if why and not refused:
         return replacing(ending.retire(state, current, why))
-    task = state.task(current.arn)
-    deadline = _deadline(state, spec, current, task)
-    if deadline is not None and task is not None and deadline[0] <= task.observed_at:
-        return replacing(ending.retire(state, current, deadline[1]))
+    late = overdue(state, spec, current)
+    if late:
+        return replacing(ending.retire(state, current, late))
+    deadline = deadline_of(state, spec, current)
     verdict = shown(state, spec, current)
     if refused:  # better the task that runs than none
         situation = verdict.situation.but_stalled("NotAllowed", refused)
         verdict = replace(verdict, situation=situation)
-    if deadline is not None and deadline[1] == "Expired":
-        reads = (*reads, *_look_once(state, current, deadline[0]))
+    if attempt is None:  # one lookup at a time: the answer to one takes the place of the last one's
+        if deadline is not None and deadline[1] == "Expired":
+            reads = _look_once(state, current, deadline[0])
+        reads = reads or ending.lookups(state)
     times = [verdict.again_at, again_at]
     if deadline is not None:
         times.append(max(deadline[0], state.now + LOOK_AGAIN))
@@ -63,27 +65,39 @@ def keep(state: State, spec: Spec, current: Task) -> Verdict:
         times.append(state.now + ending.STOP_AGAIN)
     return replace(
         verdict,
-        reads=(*reads, *ending.lookups(state), *verdict.reads),
+        reads=(*reads, *verdict.reads),
         calls=calls,
         again_at=min((each for each in times if each is not None), default=None),
     )
 
 
-def _spec_hash(state: State, current: Task) -> str:
+def spec_hash(state: State, current: Task) -> str:
     """The hash of the spec that the task was launched from, "" if nobody knows."""
     task, attempt = state.task(current.arn), state.attempt
     told = claims.launched_hash(task, state.seen.uid) if task is not None else ""
     if told:
         return told
-    return attempt.spec_hash if attempt and attempt.number == current.attempt else ""
+    return attempt.spec_hash if attempt and state.latest == current.attempt else ""
 
 
-def outdated(state: State, current: Task) -> str:
-    """The stop code with which the current task makes way for another, "" if it stays."""
-    if begin.spec_changed(state, _spec_hash(state, current)):
+def outdated(state: State, entry: Task) -> str:
+    """The stop code with which a task makes way for another, "" if it is as wished."""
+    if begin.spec_changed(state, spec_hash(state, entry)):
         return "Replaced"
-    latest = state.attempt is not None and state.attempt.number == current.attempt
+    latest = state.latest == entry.attempt
     return "Restarted" if latest and begin.restart_wanted(state) else ""
+
+
+def leaves(state: State, current: Task) -> str:
+    """The stop code with which the current task makes way for another, "" if it stays.
+
+    A surge that was begun goes on, unless the task is certainly the wanted one again.
+    """
+    why = outdated(state, current)
+    if why or current.reason not in ("Replaced", "Restarted"):
+        return why
+    known = tokens.spec_hash(state.seen.spec_json, spec_hash(state, current)) is not None
+    return "" if known and current.reason == "Replaced" else current.reason
 
 
 def shown(state: State, spec: Spec, current: Task) -> Verdict:
@@ -124,19 +138,26 @@ def replacing(state: State) -> Verdict:
     )
 
 
-def _deadline(
-    state: State, spec: Spec, current: Task, task: ObservedTask | None
-) -> tuple[datetime, str] | None:
+def overdue(state: State, spec: Spec, entry: Task) -> str:
+    """The stop code of a task that ECS shows too far behind, or too old; "" if it is neither."""
+    task, deadline = state.task(entry.arn), deadline_of(state, spec, entry)
+    over = deadline is not None and task is not None and deadline[0] <= task.observed_at
+    return deadline[1] if deadline is not None and over else ""
+
+
+def deadline_of(state: State, spec: Spec, current: Task) -> tuple[datetime, str] | None:
     """When this task has to have got further, and the stop code if it has not."""
-    since, limits = current.since, spec.timeouts
+    since, limits, task = current.since, spec.timeouts, state.task(current.arn)
     if task is None or since is None:
         return None
     match current.last_status:
+        case "RUNNING" if current.role is Role.NEXT:  # else it would be the current one
+            return since + timedelta(seconds=limits.start_seconds), "StartTimeout"
         case "RUNNING":
             end = lifetime.ends_at(state, spec, current)
             return (end, "Expired") if end is not None else None
         case "PROVISIONING" if task.last_status == "PROVISIONING":
-            wait = _rung_wait(state, spec)
+            wait = _rung_wait(state, spec, current)
             if wait is not None:
                 return wait, "RungTimeout"
             return since + timedelta(seconds=limits.provisioning_seconds), "ProvisioningTimeout"
@@ -159,10 +180,12 @@ def _look_once(state: State, current: Task, deadline: datetime) -> tuple[Action,
     return (draining.find(state, current.attempt, attempt.cluster_arn),)
 
 
-def _rung_wait(state: State, spec: Spec) -> datetime | None:
+def _rung_wait(state: State, spec: Spec, entry: Task) -> datetime | None:
     """When the time on the attempt's rung of spec.placement is over, if it has a limit."""
     attempt = state.attempt
-    if attempt is None or attempt.first_issued_at is None or attempt.rung >= len(spec.placement):
+    if attempt is None or attempt.number != entry.attempt or attempt.first_issued_at is None:
+        return None
+    if attempt.rung >= len(spec.placement):
         return None
     seconds = spec.placement[attempt.rung].wait_seconds
     return attempt.first_issued_at + timedelta(seconds=seconds) if seconds else None
@@ -204,7 +227,7 @@ def still_ready(state: State, current: Task) -> bool:
     ready = any(
         each.type == "Ready" and each.status is ConditionStatus.TRUE for each in status.conditions
     )
-    listed = any(each.arn == current.arn for each in status.tasks)
+    listed = any(each.arn == current.arn and each.role is Role.CURRENT for each in status.tasks)
     return ready and listed and status.endpoint is not None
 
 

@@ -90,7 +90,7 @@ ARNS = st.sampled_from([*(arn(n) for n in NAMES), arn("1", ELSEWHERE), "", "nons
 CLUSTERS = st.sampled_from([CLUSTER, CLUSTER, ELSEWHERE, "", "nonsense"])
 HASHES = st.sampled_from([world.HASH, "v1:other", "v9:x", ""])
 STATES = st.sampled_from([*STATE_RANK, "RUNNING", "RUNNING", "STRANGE", ""])
-ROLES = st.sampled_from(["Current", "Retiring"])
+ROLES = st.sampled_from(["Current", "Next", "Retiring"])
 STOPS = st.sampled_from(
     [
         "EssentialContainerExited",
@@ -130,6 +130,7 @@ ATTEMPTS = st.fixed_dictionaries(
         "lastIssuedAt": JSON_TIMES,
         "failures": st.sampled_from([0, 1, 7, 2**31 - 1]),
         "adopts": ARNS,
+        "yieldsTo": st.sampled_from([0, 1, 2, 9]),
     },
 )
 ENTRIES = st.fixed_dictionaries(
@@ -137,7 +138,9 @@ ENTRIES = st.fixed_dictionaries(
     optional={
         "lastStatus": STATES,
         "healthStatus": st.sampled_from(["", "HEALTHY", "UNHEALTHY"]),
-        "reason": st.sampled_from(["", "Deleted", "Suspended", "StartTimeout", "Expired"]),
+        "reason": st.sampled_from(
+            ["", "Deleted", "Suspended", "StartTimeout", "Expired", "Replaced", "Restarted"]
+        ),
         "startedAt": JSON_TIMES,
         "since": JSON_TIMES,
     },
@@ -238,6 +241,8 @@ SPECS: SearchStrategy[Mapping[str, Any]] = st.sampled_from(
     [
         world.SPEC,
         {"taskDefinition": "web", "dpi": 96},
+        {"taskDefinition": "web", "updateStrategy": "Surge"},
+        {"taskDefinition": "web", "dpi": 96, "updateStrategy": "Surge", "restartPolicy": "Never"},
         {"taskDefinition": "web", "containerName": "none"},
         {"taskDefinition": "web", "operatingMode": "Suspended"},
         {"taskDefinition": "web", "restartPolicy": "Never", "backoffLimit": 0},
@@ -354,7 +359,8 @@ def observations(draw: Any) -> Observation:
 def launchable(draw: Any) -> Observation:
     """The same, but with nothing else in the way of a launch: so that launches do come about."""
     seen: Observation = draw(observations())
-    spec = draw(st.sampled_from([world.SPEC, {**world.SPEC, "dpi": 96}]))
+    strategy = {"updateStrategy": draw(st.sampled_from(["Recreate", "Surge"]))}
+    spec = {**draw(st.sampled_from([world.SPEC, {**world.SPEC, "dpi": 96}])), **strategy}
     tasks = st.sampled_from([(), (), (), seen.tasks])
     problem = st.builds(
         Problem, st.sampled_from(["Throttled", "OutcomeUnknown"]), st.just(""), PAST
@@ -420,7 +426,7 @@ def check(seen: Observation, plan: Plan) -> None:
                 (task,) = (task for task in seen.tasks if task.arn == each.arn)
                 assert ours(seen, task)
                 listed = {entry.arn: entry.role for entry in seen.status.tasks}
-                assert listed.get(task.arn) != "Current"
+                assert listed.get(task.arn) not in ("Current", "Next")
             case TagTask():
                 (task,) = (task for task in seen.tasks if task.arn == each.arn)
                 mine, meant = ours(seen, task), seen.status.attempt
@@ -445,7 +451,13 @@ def check_call(seen: Observation, call: RunTask) -> None:
     assert seen.deleting_since is None
     assert seen.spec is not None
     assert str(seen.spec.operating_mode) == "Running"
-    assert live(seen) == []
+    alive = live(seen)
+    if str(seen.spec.update_strategy) == "Surge" and alive:
+        (serving,) = alive
+        assert number_of(serving, seen, POLICY) != attempt.number
+        assert [entry.arn for entry in seen.status.tasks] == [serving.arn]
+    else:
+        assert alive == []
     assert seen.target is not None
     assert seen.target.swept_since is not None
     assert not seen.target.paused
@@ -485,6 +497,8 @@ def test_the_merged_view_is_consistent(seen: Observation) -> None:
     assert len(state.entries) <= 2
     assert len(set(numbers)) == len(numbers)
     assert sum(entry.role == "Current" for entry in state.entries) <= 1
+    coming = [entry for entry in state.entries if entry.role == "Next"]
+    assert not coming or (state.current is not None and state.current.attempt < coming[0].attempt)
     placed = {entry.arn for entry in state.entries} | {task.arn for task in state.surplus}
     assert {task.arn for task in live(seen)} <= placed
     foreign = {task.arn for task in seen.tasks if number_of(task, seen, POLICY) is None}
