@@ -1,0 +1,181 @@
+"""One run of a workload under one fault, and the verdict on it."""
+
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tests.e2e.faults import state
+from tests.e2e.faults.parts import Parts, Stage, stage, until
+from tests.e2e.faults.wire import Kind, Strike
+from tests.e2e.faults.workloads import WORKLOADS, Play
+from tests.e2e.stack import assert_one_at_a_time
+
+STRUCK: tuple[Kind, ...] = ("kill-before", "kill-after", "answer-lost")
+"""What each call that changes anything goes through."""
+SETTLED = 60.0
+"""Seconds until the end of a run is as that of its reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An undisturbed run: the calls that changed anything, in order, and the state at its end."""
+
+    calls: tuple[str, ...]
+    end: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``workload/call:kind``, as in ``update/patch-status-3:answer-lost``."""
+
+    workload: str
+    strike: Strike
+
+    @property
+    def name(self) -> str:
+        return f"{self.workload}/{self.strike.call}:{self.strike.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """``wrong`` is empty if all is as in the reference."""
+
+    name: str
+    wrong: str
+    seconds: float
+    launches: int = 0
+    stops: int = 0
+
+
+@dataclass
+class Run:
+    """A run's results, as far as it has come."""
+
+    launches: int = 0
+    stops: int = 0
+    end: dict[str, Any] = field(default_factory=dict)
+
+
+def reference(given: Parts, workload: str) -> Reference:
+    """Run a workload without any fault."""
+    with _folder() as folder, stage(given, folder) as world:
+        play = Play(world)
+        world.start()
+        WORKLOADS[workload].prepare(play)
+        quiet(world)
+        assert world.wire is not None
+        world.wire.open()
+        WORKLOADS[workload].act(play)
+        quiet(world)
+        end = state.snapshot(world, play.uids)
+        assert state.live(end) == WORKLOADS[workload].tasks, end
+        _no_duplicates(world)
+        return Reference(tuple(world.wire.calls), end)
+
+
+def plans_of(workload: str, calls: tuple[str, ...]) -> list[Plan]:
+    """A plan for each call and kind of fault."""
+    return [Plan(workload, Strike(call, kind)) for call in calls for kind in STRUCK]
+
+
+def run(given: Parts, plan: Plan, expected: Reference) -> Result:
+    """Run one plan."""
+
+    def play(folder: Path, done: Run) -> None:
+        _run(given, plan, expected, folder, done)
+
+    return judged(plan.name, play)
+
+
+def judged(name: str, play: Callable[[Path, Run], None]) -> Result:
+    """The result of a run: whatever it raises is what is wrong, told with the operators' logs."""
+    began, done = time.monotonic(), Run()
+    with _folder() as folder:
+        try:
+            play(folder, done)
+        except Exception as error:
+            logs = [_tail(each) for each in sorted(folder.glob("*.log"))]
+            shown = "\n".join(["".join(traceback.format_exception_only(error)), *logs])
+            return Result(name, shown, time.monotonic() - began)
+    return Result(name, "", time.monotonic() - began, done.launches, done.stops)
+
+
+def _tail(log: Path) -> str:
+    return "\n".join([f"--- {log.name}", *log.read_text().splitlines()[-40:]])
+
+
+def _run(given: Parts, plan: Plan, expected: Reference, folder: Path, done: Run) -> None:
+    with stage(given, folder) as world:
+        wire, play = world.wire, Play(world)
+        assert wire is not None
+        world.start()
+        WORKLOADS[plan.workload].prepare(play)
+        quiet(world)
+        wire.open(plan.strike)
+        WORKLOADS[plan.workload].act(play)
+        until(wire.struck.is_set, f"{plan.strike.call} is made; there were {wire.calls}")
+        settle(world, play, expected, done)
+
+
+def settle(world: Stage, play: Play, expected: Reference, done: Run) -> None:
+    """Wait until the end is as that of the reference, and see that nothing is too much."""
+
+    def look() -> bool:
+        done.end = state.snapshot(world, play.uids)
+        return not state.difference(expected.end, done.end)
+
+    try:
+        until(look, "", SETTLED)
+    except AssertionError:
+        raise AssertionError(state.difference(expected.end, done.end)) from None
+    done.launches = state.summed(done.end, "launches")
+    done.stops = state.summed(done.end, "stops")
+    _no_duplicates(world)
+    check(world)
+
+
+def quiet(world: Stage) -> None:
+    """Wait until nothing has been written to any of the servers for a while."""
+    wire = world.wire
+    assert wire is not None
+    seen, since = -1, 0.0
+
+    def still() -> bool:
+        nonlocal seen, since
+        if wire.changes != seen:
+            seen, since = wire.changes, time.monotonic()
+        return time.monotonic() - since > 1.2
+
+    until(still, "all is written")
+
+
+def check(world: Stage) -> None:
+    """What an operator must not do, whatever befalls it."""
+    assert world.proxy.strangers == []
+    for operator in world.operators:
+        log = operator.logfile.read_text()
+        for bad in ("Traceback", "failed unexpectedly", "did not come to rest"):
+            assert bad not in log, log[max(log.index(bad) - 500, 0) : log.index(bad) + 3000]
+
+
+def _no_duplicates(world: Stage) -> None:
+    """No object has ever had two live tasks, and nobody's tasks are left."""
+    tasks = world.tasks()
+    assert_one_at_a_time(tasks)
+
+
+class _folder:
+    """A directory for a run, gone with it."""
+
+    def __enter__(self) -> Path:
+        self._path = Path(tempfile.mkdtemp(prefix="fractal-fault-"))
+        return self._path
+
+    def __exit__(self, *_: object) -> Literal[False]:
+        shutil.rmtree(self._path, ignore_errors=True)
+        return False
