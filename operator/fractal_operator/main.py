@@ -157,6 +157,8 @@ def compose(
             sweep_seconds=settings.sweep_seconds,
             ring_seconds=settings.fast_sweep_seconds,
             confirmed_losses=frozenset(settings.confirm_mass_loss),
+            namespaces=settings.namespaces,
+            reaps=settings.reaper == "stop",
         ),
     )
 

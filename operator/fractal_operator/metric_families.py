@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 CONDITIONS = ("Ready", "Reconciling", "Stalled", "Synced")
 CONDITION_STATUSES = ("True", "False", "Unknown")
+ORPHANS = ("task", "unproven", "unwatched", "retained", "object", "row")
 # A loop that is late by a tenth of a second is busy; one late by seconds delays every launch.
 _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -72,6 +73,21 @@ class StateMetrics(Families):
         self.launches_paused = self._gauge(
             "fractal_launches_paused",
             "ECS clusters where launches are paused because too many tasks vanished at once.",
+        )
+        self.orphans = self._gauge(
+            "fractal_orphans",
+            "What has lost its other half, by kind: task (lives without an object, and is stopped "
+            "when it is 10 minutes old), unproven (the same, but adopted or without its tags: for "
+            "a person to look at), unwatched (of another operator's namespaces), retained "
+            "(kept on purpose), object (its task has vanished), row (closed by the last audit of "
+            "the database).",
+            "kind",
+        )
+        for kind in ORPHANS:
+            self.orphans.labels(kind)
+        self.reaper_held = self._gauge(
+            "fractal_reaper_held",
+            "1 while no orphaned task is stopped, because there are too many at once.",
         )
         self.sweep_age = self._gauge(
             "fractal_sweep_age_seconds",

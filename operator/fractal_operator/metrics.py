@@ -17,6 +17,8 @@ from fractal_operator.shell.workqueue import WorkQueue
 
 CONTROLLER = "fractalcontainer"
 RECONCILE_RESULTS = ("success", "error", "requeue", "requeue_after")
+ORPHANED = "Orphaned"
+"""The reason, in fractal_stops_total, of what the reaper stops."""
 LAUNCH_RESULTS = ("launched", "adopted", "failed", "throttled", "rejected", "unknown")
 
 _STOPS = {text: code for code, text in WHY.items()}
@@ -127,7 +129,8 @@ class Metrics(OutsideMetrics):
             self.launches.labels(result)
         self.stops = self._counter(
             "fractal_stops_total",
-            f"StopTask calls by what they are for: {', '.join(sorted(set(WHY)))}, or Other.",
+            "StopTask calls by what they are for: "
+            f"{', '.join(sorted({*WHY, ORPHANED}))}, or Other.",
             "reason",
         )
         self.duplicate_tasks = self._counter(
@@ -168,6 +171,10 @@ class Metrics(OutsideMetrics):
     def stopped(self, text: str) -> None:
         """Count a StopTask by the reason that it gives ECS; one that is not in WHY as Other."""
         self.stops.labels(_STOPS.get(text, "Other")).inc()
+
+    def orphan_stopped(self) -> None:
+        """Count a StopTask of a task without an object."""
+        self.stops.labels(ORPHANED).inc()
 
     def watch_leader(self, name: str, leads: Callable[[], bool]) -> None:
         """Ask ``leads`` at each scrape."""

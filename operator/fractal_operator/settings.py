@@ -201,6 +201,12 @@ class Settings(BaseSettings):
         "tasks vanished at once. Set it for the clusters named by the alert, remove it afterwards.",
         json_schema_extra=_allowed("cluster names or ARNs, comma-separated"),
     )
+    reaper: Literal["stop", "report"] = Field(
+        "stop",
+        description="What becomes of running tasks of this installation whose object is gone "
+        "(deleted by force): `stop` stops them after 10 minutes, `report` only shows them in "
+        "`fractal_orphans`, for the time in which objects move to another Kubernetes cluster.",
+    )
     metrics_host: str = Field(
         "0.0.0.0",  # noqa: S104  # Prometheus and the kubelet come from outside the pod
         description="Address that serves `/metrics`, `/healthz` and `/readyz`; `::` for IPv6.",

@@ -64,6 +64,12 @@ def gauge(name: str, values: str, labels: str = "") -> dict[str, str]:
     return {f"{name}{{{JOB}{labels}}}": values}
 
 
+def orphans(kind: str, values: str) -> dict[str, str]:
+    """As a standby shows them, too: none."""
+    standby = f'fractal_orphans{{job="fractal-operator",instance="b:8080",kind="{kind}"}}'
+    return gauge("fractal_orphans", values, f',kind="{kind}"') | {standby: "0x90"}
+
+
 def installation(namespace: str) -> str:
     """The labels of one of several: the chart's Service, and so the job, is named alike in each."""
     return f'job="fractal-operator",namespace="{namespace}",instance="{namespace}:8080"'
@@ -271,6 +277,12 @@ CASES = (
         gauge("fractal_duplicate_tasks_total", "1x60"),
     ),
     Case("FractalDuplicateTask", "none", False, gauge("fractal_duplicate_tasks_total", "0x60")),
+    Case("FractalOrphans", "not stopped", True, orphans("task", "0x9 1x80"), "60m"),
+    Case("FractalOrphans", "for a person", True, orphans("unproven", "0x9 1x80"), "60m"),
+    Case("FractalOrphans", "found and stopped", False, orphans("task", "0x9 3x18 0x60"), "60m"),
+    Case("FractalOrphans", "kept on purpose", False, orphans("retained", "0x9 1x80"), "60m"),
+    Case("FractalReaperHeld", "many", True, gauge("fractal_reaper_held", "0x9 1x60")),
+    Case("FractalReaperHeld", "a round", False, gauge("fractal_reaper_held", "0x20 1x5 0x60")),
     Case("FractalLaunchesPaused", "a cluster", True, gauge("fractal_launches_paused", "0x9 1x60")),
     Case("FractalLaunchesPaused", "no more", False, gauge("fractal_launches_paused", "1x9 0x60")),
     Case(

@@ -81,6 +81,7 @@ SAMPLES: dict[str, Any] = {
     "aws_threads": 8,
     "quota_share": 0.25,
     "confirm_mass_loss": ["apps", "arn:aws:ecs:eu-central-1:123456789012:cluster/more"],
+    "reaper": "report",
     "metrics_host": "::",
     "log_format": "text",
     "log_level": "DEBUG",

@@ -92,6 +92,23 @@ CONTAINERS: tuple[Alert, ...] = (
         "{{ $value }} ECS clusters no longer show many of the tasks that ran there.",
     ),
     Alert(
+        "FractalOrphans",
+        "warning",
+        "30m",
+        "sum by (job, namespace) (max by (job, namespace, kind)"
+        ' (fractal_orphans{kind=~"task|unproven"})) > 0',
+        "ECS tasks run for FractalContainers that are gone.",
+        "{{ $value }} tasks run without an object, and nobody stops them.",
+    ),
+    Alert(
+        "FractalReaperHeld",
+        "critical",
+        "10m",
+        "max by (job, namespace) (fractal_reaper_held) > 0",
+        "Too many tasks have no FractalContainer to be stopped.",
+        "Objects may be missing that should be there: none of their tasks is stopped.",
+    ),
+    Alert(
         "FractalSpotInterruptionStorm",
         "warning",
         "",

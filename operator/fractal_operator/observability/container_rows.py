@@ -40,6 +40,21 @@ RUNNING = Row(
             alarming=1,
         ),
         Panel(
+            "Orphans held",
+            "1: so many tasks have no object that none of them is stopped (docs/orphans.md).",
+            "short",
+            one("max(fractal_reaper_held{})"),
+            kind="stat",
+            alarming=1,
+        ),
+        Panel(
+            "Orphans by kind",
+            "task: lives without an object, and is stopped; unproven: the same, but left alone; "
+            "object: its task has vanished; row: closed by the last audit.",
+            "short",
+            one("max by (kind) (fractal_orphans{})", "{{kind}}"),
+        ),
+        Panel(
             "Containers by phase",
             "FractalContainers by status.phase.",
             "short",

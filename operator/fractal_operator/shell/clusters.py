@@ -93,8 +93,13 @@ class Clusters:
         return shared
 
     def keep(self, names: Iterable[tuple[str, str]]) -> None:
-        """Drop the clusters that none of ``names`` (region, name or ARN) leads to."""
+        """Drop the clusters that none of ``names`` (region, name or ARN) leads to.
+
+        But for those that exist and may hold tasks of ours, of whatever object: orphans are found
+        by the sweeps only.
+        """
         used = {id(self._by_name[name]) for name in names if name in self._by_name}
+        used |= {id(each) for each in self._by_name.values() if each.held and each.there}
         self._by_name = {key: each for key, each in self._by_name.items() if id(each) in used}
 
     def all(self) -> Iterable[Cluster]:

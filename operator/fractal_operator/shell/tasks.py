@@ -256,6 +256,10 @@ class Tasks:
             if task.stopped and arn not in self._claims and now - task.observed_at > KEPT_STOPPED:
                 self._drop(arn, self.owner(task))
 
+    def ours(self) -> list[ObservedTask]:
+        """All tasks of this installation that live as far as is known, also those of no object."""
+        return [task for task in self._seen.values() if task.live and self.owner(task)]
+
     def lives(self, arn: TaskArn) -> bool:
         """Whether the task is known and has not stopped."""
         task = self._seen.get(arn)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fractal_models.records import Refused
+from fractal_operator.core.orphans import Reaping
 from fractal_operator.core.plan import Policy
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs, Kube, Ledger
@@ -22,6 +23,7 @@ from fractal_operator.shell.news import News
 from fractal_operator.shell.objects import uid_of
 from fractal_operator.shell.observe import Observer
 from fractal_operator.shell.poison import Poison
+from fractal_operator.shell.reap import Reaper
 from fractal_operator.shell.reconcile import Reconciler
 from fractal_operator.shell.record import Recorder
 from fractal_operator.shell.recording import Recording
@@ -34,12 +36,15 @@ from fractal_operator.shell.workers import Workers
 @dataclass(frozen=True, slots=True)
 class Knobs:
     """What the settings choose: reconciles at a time, seconds between two sweeps and two rings,
-    and the clusters whose mass loss somebody has confirmed."""
+    the clusters whose mass loss somebody has confirmed, the watched namespaces (none: all), and
+    whether orphans are stopped or only told of."""
 
     workers: int
     sweep_seconds: float
     ring_seconds: float
     confirmed_losses: frozenset[str] = frozenset()
+    namespaces: tuple[str, ...] = ()
+    reaps: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,7 @@ class Shell:
     workers: Workers
     sweeps: Sweeps
     recording: Recording
+    reaper: Reaper
     runner: Runner
 
 
@@ -152,6 +158,17 @@ def wire(
     recording = Recording(
         kube=kube, clock=clock, objects=objects, news=news, recorder=recorder, metrics=metrics
     )
+    reaper = Reaper(
+        kube=kube,
+        ecs=ecs,
+        clock=clock,
+        tasks=tasks,
+        clusters=clusters,
+        reaping=Reaping(policy.install, knobs.namespaces),
+        metrics=metrics,
+        leads=leads,
+        stops=knobs.reaps,
+    )
     gauges = Gauges(
         clock=clock,
         metrics=metrics,
@@ -173,6 +190,7 @@ def wire(
             recording.record,
             recording.audit,
             gauges.gauges,
+            reaper.reap,
         ),
     )
     return Shell(
@@ -188,5 +206,6 @@ def wire(
         workers=workers,
         sweeps=sweeps,
         recording=recording,
+        reaper=reaper,
         runner=runner,
     )

@@ -305,6 +305,14 @@ def test_clusters_that_nobody_names_are_dropped(process: Process) -> None:
     assert list(process.clusters.all()) == [other]
 
 
+def test_clusters_where_tasks_of_ours_may_be_are_not_dropped(process: Process) -> None:
+    other = process.clusters.of(REGION, "other")
+    sweep(process)
+    run(process.observer.sweep(other))
+    process.clusters.keep([(REGION, "never-seen")])
+    assert list(process.clusters.all()) == [process.main()], "an orphan may be there"
+
+
 def test_one_clusters_failure_does_not_touch_another(world: World, process: Process) -> None:
     world.ecs.put("elsewhere", started_by(INSTALL, "uid-2", 1), OTHER)
     mine = ours(world)
