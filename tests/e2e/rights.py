@@ -53,55 +53,25 @@ def charts_rights(world: World, namespaces: list[str]) -> Iterator[None]:
 def credentials(world: World) -> Iterator[Path]:
     """A kubeconfig with the service account's own token, where the server issues such tokens.
 
-    Elsewhere: that of the user ``operator``, whose group is given the account's roles meanwhile.
+    Elsewhere the administrator acts as the service account, which the server then authorizes.
     """
     api, namespace, path = world.api, world.namespace, world.folder / "as-operator"
     body = yaml.safe_load(Path(api.kubeconfig).read_text())
     account = f"/api/v1/namespaces/{namespace}/serviceaccounts/{RELEASE}/token"
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     issued = api.kubectl("create", "--raw", account, "-f", "-", stdin=json.dumps(request))
-    bindings: list[Obj] = []
+    context = next(x for x in body["contexts"] if x["name"] == body["current-context"])["context"]
     if issued.returncode == 0:
-        token = json.loads(issued.stdout)["status"]["token"]
-        body["users"].append({"name": "account", "user": {"token": token}})
-        context = next(x for x in body["contexts"] if x["name"] == body["current-context"])
-        context["context"]["user"] = "account"
+        user = {"token": json.loads(issued.stdout)["status"]["token"]}
     else:
-        body["current-context"] = "operator"
-        bindings = _bindings_of_group(api, namespace)
+        own = next(x for x in body["users"] if x["name"] == context["user"])["user"]
+        user = own | {"as": f"system:serviceaccount:{namespace}:{RELEASE}"}
+    body["users"].append({"name": "account", "user": user})
+    context["user"] = "account"
     path.write_text(yaml.safe_dump(body))
-    try:
-        for binding in bindings:
-            made = api.kubectl("create", "-f", "-", stdin=json.dumps(binding))
-            assert made.returncode == 0, made.stderr
-        asked = api.kubectl("--kubeconfig", str(path), "get", "secrets", "-n", namespace)
-        assert "orbidden" in asked.stderr, asked  # these are not the administrator's rights
-        yield path
-    finally:
-        for binding in bindings:
-            api.kubectl("delete", "-f", "-", stdin=json.dumps(binding))
-
-
-def _bindings_of_group(api: Api, namespace: str) -> list[Obj]:
-    """The bindings of the release, with the group ``operators`` for the service account."""
-    found = get(
-        api, "-n", namespace, "rolebinding,clusterrolebinding",
-        "-l", f"app.kubernetes.io/instance={RELEASE}",
-    )  # fmt: skip
-    assert found is not None
-    group = {"kind": "Group", "name": "operators", "apiGroup": "rbac.authorization.k8s.io"}
-    kept = ("namespace", "name")
-    return [
-        {
-            "apiVersion": each["apiVersion"],
-            "kind": each["kind"],
-            "metadata": {key: each["metadata"][key] for key in kept if key in each["metadata"]}
-            | {"name": f"{each['metadata']['name']}-group"},
-            "roleRef": each["roleRef"],
-            "subjects": [group],
-        }
-        for each in found["items"]
-    ]
+    asked = api.kubectl("--kubeconfig", str(path), "get", "secrets", "-n", namespace)
+    assert "orbidden" in asked.stderr, asked  # these are not the administrator's rights
+    yield path
 
 
 def granted(api: Api, namespace: str) -> set[Right]:

@@ -1,0 +1,127 @@
+"""Each right that the chart grants is needed: taken away it is missed, given back all goes on.
+
+On a real API server only: the stand-in knows no RBAC.
+"""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from tests.e2e.rights import RELEASE, Obj, Right, charts_rights, get, granted, used
+from tests.e2e.stack import Operator, World, container, until
+
+FRACTAL, CRDS, LEASES = "fractal.co", "apiextensions.k8s.io", "coordination.k8s.io"
+CONTAINERS, DEFINITIONS = "fractalcontainers", "customresourcedefinitions"
+RIGHTS: tuple[Right, ...] = (
+    *((FRACTAL, CONTAINERS, verb) for verb in ("get", "list", "watch", "patch", "delete")),
+    (FRACTAL, f"{CONTAINERS}/status", "patch"),
+    ("", "events", "create"),
+    *((CRDS, DEFINITIONS, verb) for verb in ("list", "watch")),
+    *(("", "namespaces", verb) for verb in ("get", "list", "watch")),
+    *((LEASES, "leases", verb) for verb in ("get", "create", "update")),
+)
+"""All that an operator of named namespaces is granted."""
+
+LOST_EVENTS_ONLY = ("", "events", "create")
+
+
+@pytest.fixture
+def restricted(world: World) -> Iterator[World]:
+    """A world whose way to the API server has the rights that the chart gives, and no other."""
+    with charts_rights(world, [world.namespace]):
+        yield world
+
+
+def roles(world: World) -> list[Obj]:
+    """The release's own roles."""
+    named = f"{world.namespace}:{RELEASE}"
+    found = [
+        get(world.api, "clusterrole", named),
+        get(world.api, "-n", world.namespace, "role", named),
+        get(world.api, "-n", world.namespace, "role", f"{RELEASE}-leader"),
+    ]
+    return [{key: each[key] for key in ("apiVersion", "kind", "metadata", "rules")}
+            for each in found if each is not None]  # fmt: skip
+
+
+def without(role: Obj, right: Right) -> Obj:
+    """A role without one right."""
+    group, resource, verb = right
+    rules = [
+        each | {"verbs": [v for v in each["verbs"] if v != verb]}
+        if group in each["apiGroups"] and resource in each["resources"]
+        else each
+        for each in role["rules"]
+    ]
+    kept = ("name", "namespace", "labels")
+    meta = {key: role["metadata"][key] for key in kept if key in role["metadata"]}
+    return role | {"metadata": meta, "rules": [each for each in rules if each["verbs"]]}
+
+
+def put(world: World, role: Obj) -> None:
+    done = world.api.kubectl("replace", "-f", "-", stdin=json.dumps(role))
+    assert done.returncode == 0, done.stderr
+
+
+def test_all_rights_are_named_here(restricted: World) -> None:
+    assert set(RIGHTS) == granted(restricted.api, restricted.namespace)
+
+
+@pytest.mark.parametrize("right", RIGHTS, ids=lambda right: "-".join(right).replace(".", "-"))
+def test_a_right_that_is_taken_away_is_missed_and_given_back_all_goes_on(
+    restricted: World, right: Right
+) -> None:
+    world = restricted
+    before = roles(world)
+    for role in before:
+        put(world, without(role, right))
+    world.create("ada")
+    world.create("short", container(restartPolicy="Never", timeouts={"ttlSecondsAfterFinished": 0}))
+    operator = world.start(
+        ready=False,
+        install_id="",
+        namespaces=world.namespace,
+        leader_election="true",
+        release_name=RELEASE,
+        release_namespace=world.namespace,
+    )
+
+    def missed() -> bool:
+        keep_up(operator)
+        end_of_short(world)
+        return any(each.code == 403 and used(each) == right for each in world.proxy.requests)
+
+    until(missed, f"{right} is missed")
+    for role in before:
+        put(world, without(role, ("", "", "")))
+
+    def settled() -> bool:
+        keep_up(operator)
+        end_of_short(world)
+        return world.get("short") is None and world.condition("ada", "Ready")["status"] == "True"
+
+    until(settled, "all is as it should be")
+    world.patch("ada", spec={"operatingMode": "Suspended"})
+    until(lambda: tasks(world, live=True) == [], "the task is stopped")
+    assert len(tasks(world)) == 2
+
+
+def tasks(world: World, *, live: bool | None = None) -> list[Obj]:
+    """The tasks of this world's cluster: the operator's installation has a name of its own."""
+    found = [each for each in world.ecs.tasks() if each["clusterArn"] == world.cluster_arn]
+    return [each for each in found if live is None or each["live"] is live]
+
+
+def keep_up(operator: Operator) -> None:
+    """As the kubelet does: start it again when it has ended."""
+    if operator.ended is not None:
+        assert "Traceback" not in operator.log()
+        operator.start()
+
+
+def end_of_short(world: World) -> None:
+    """The task of the object that ends by itself ends as soon as it runs."""
+    claimed = {each["arn"] for each in world.status("short").get("tasks") or ()}
+    for task in tasks(world, live=True):
+        if task["taskArn"] in claimed and task["lastStatus"] == task["desiredStatus"] == "RUNNING":
+            world.ecs.stop_task(task["taskArn"])
