@@ -91,10 +91,14 @@ def strip_cel(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
     Never both: where they fail the server skips CEL, and shows the poorer message of the two.
     The rules that have no stand-in are still checked by the operator (condition Stalled).
+
+    Such servers take an empty string for null (seen with 1.20.2), so a string that may be empty is
+    nullable there; the operator takes null for absent, and refuses it as an item of a list.
     """
     stripped: dict[str, Any] = _without_cel(deepcopy(dict(manifest)))
     for version in stripped["spec"]["versions"]:
         spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        _let_be_empty(spec)
         spec["oneOf"] = _exactly_one("taskDefinition", "template")
         rung = spec["properties"]["placement"]["items"]
         rung["oneOf"] = _exactly_one("capacityProvider", "launchType")
@@ -188,6 +192,17 @@ def _without_cel(value: Any) -> Any:
             return [_without_cel(item) for item in value]
         case _:
             return value
+
+
+def _let_be_empty(node: JsonSchema) -> None:
+    if node["type"] == "string" and "enum" not in node and not node.get("minLength"):
+        node["nullable"] = True
+    inner = [*node.get("properties", {}).values(), node.get("additionalProperties")]
+    if node.get("x-kubernetes-list-type") != "set":  # whose items must not be nullable
+        inner.append(node.get("items"))
+    for each in inner:
+        if each is not None:
+            _let_be_empty(each)
 
 
 def _exactly_one(*names: str) -> list[JsonSchema]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
 from contextlib import aclosing
 from typing import Any
 
@@ -154,13 +154,22 @@ def _parsed(body: bytes, media: str, accepted: tuple[str, ...] = ("application/j
     """The JSON body. Raises ApiError: 415 for another media type, 400 for what is no JSON."""
     if media not in accepted:
         raise errors.unsupported_media(accepted)
-    whole: Callable[[str], float] = lambda text: (  # noqa: E731
-        int(number) if (number := float(text)).is_integer() else number
-    )
     try:
-        return json.loads(body, parse_float=whole)
+        parsed = json.loads(body, parse_float=_number)
     except ValueError as error:
         raise errors.bad_request(f"json parse error: {error}") from error
+    if b"\\ud" not in body.lower():
+        return parsed
+    # As Go reads them, escaped surrogates without their other half become U+FFFD.
+    text = _dumps(parsed).encode("utf-16", "surrogatepass")
+    return json.loads(text.decode("utf-16", "replace"))
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is beyond any number")
+    return int(number) if number.is_integer() else number
 
 
 def _dumps(value: Any) -> str:
