@@ -13,6 +13,7 @@ from fractal_models.errors import (
     Conflict,
     FractalError,
     Gone,
+    NotServed,
     OutcomeUnknown,
     Rejected,
     Throttled,
@@ -36,7 +37,7 @@ def from_answer(error: ApiException, what: str, *, write: bool) -> FractalError:
         case 404:
             # No object is named: the path itself is unknown. Told apart from Gone, because a CRD
             # that is away for a moment must not look as if every object had been deleted.
-            return Unavailable(f"{text} (is the CustomResourceDefinition installed?)")
+            return NotServed(f"{text} (is the CustomResourceDefinition installed?)")
         case 409:
             return Conflict(text)
         case 422 if _has_cause(status, "field", "metadata.uid"):

@@ -6,6 +6,7 @@
     ├── Throttled        refused for its rate; it was not executed
     │   └── QuotaReached     the account or cluster is full: waiting seconds does not help
     ├── Unavailable      the other side is down or unreachable; it was not executed
+    │   └── NotServed        the API server does not know the kind (now): the CRD is not installed
     ├── Rejected         understood and refused; asking again unchanged is useless
     │   ├── AccessDenied     credentials or policy do not allow it
     │   └── TokenConflict    a client token is already bound to another request body
@@ -41,6 +42,10 @@ class QuotaReached(Throttled):
 
 class Unavailable(FractalError):
     """The other side cannot serve now; the request was not executed (refused connection, 503)."""
+
+
+class NotServed(Unavailable):
+    """The API server does not know the kind of object, maybe for a moment only; not executed."""
 
 
 class Rejected(FractalError):

@@ -1,4 +1,4 @@
-"""The command line: ``fractal-operator run | crds | migrate | version``.
+"""The command line: ``fractal-operator run | crds | migrate | uninstall-check | version``.
 
 Exit codes: 0 done, 1 failed (one line on stderr says why), 2 wrong settings or usage.
 """
@@ -62,6 +62,21 @@ def migrate() -> None:
 
 @app.command()
 def version() -> None:
+@app.command()
+def uninstall_check() -> None:
+    """Fail while there are FractalContainers that only this operator can let go."""
+    settings = _settings()
+    from fractal_operator import uninstall
+
+    try:
+        names = asyncio.run(uninstall.in_use(settings.namespaces))
+    except FractalError as error:
+        _fail(str(error), code=1)
+    if names:
+        _fail(uninstall.refusal(names), code=1)
+    typer.echo("No FractalContainer needs this operator any more.")
+
+
     """Print the release."""
     typer.echo(installed_version("fractal-operator"))
 

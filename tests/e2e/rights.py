@@ -17,6 +17,9 @@ RELEASE = "fractal-operator"
 TIMEOUT = 60
 """Seconds that Helm may take for anything."""
 
+UNCHECKED = {"uninstallCheck": {"enabled": False}}
+"""Values with which a release can be uninstalled where no controller runs its Job."""
+
 Obj = dict[str, Any]
 Right = tuple[str, str, str]
 """API group, resource and verb."""
@@ -39,7 +42,7 @@ def charts_rights(world: World, namespaces: list[str]) -> Iterator[None]:
     ``namespaces`` are those that the chart is told to watch; none: everywhere.
     """
     with helm.Config(kubeconfig_path=world.api.kubeconfig, namespace=world.namespace) as config:
-        values = {"crds": {"enabled": False}, "watch": {"namespaces": namespaces}}
+        values = {"crds": {"enabled": False}, "watch": {"namespaces": namespaces}} | UNCHECKED
         config.install(CHART, RELEASE, values, timeout=TIMEOUT)
         with credentials(world) as kubeconfig, proxy(str(kubeconfig)) as way:
             world.proxy = way

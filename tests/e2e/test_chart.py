@@ -15,6 +15,7 @@ from tests.e2e.rights import (
     CHART,
     RELEASE,
     TIMEOUT,
+    UNCHECKED,
     Obj,
     charts_rights,
     get,
@@ -98,7 +99,7 @@ def test_install_upgrade_rollback_uninstall_and_install_again(
     api: Api, namespace: str, config: helm.Config
 ) -> None:
     with without_crd(api):
-        installed = config.install(CHART, RELEASE, {}, timeout=TIMEOUT)
+        installed = config.install(CHART, RELEASE, UNCHECKED, timeout=TIMEOUT)
         assert (installed["revision"], installed["status"]) == (1, "deployed")
         assert "kubectl" in str(installed["notes"])
         manifest = get(api, "crd", CRD)
@@ -113,7 +114,8 @@ def test_install_upgrade_rollback_uninstall_and_install_again(
         }
         assert retried(api, "apply", "-f", "-", stdin=json.dumps(body)).returncode == 0
 
-        upgraded = config.upgrade(CHART, RELEASE, {"settings": {"workers": 3}}, timeout=TIMEOUT)
+        changed = {"settings": {"workers": 3}} | UNCHECKED
+        upgraded = config.upgrade(CHART, RELEASE, changed, timeout=TIMEOUT)
         assert (upgraded["revision"], upgraded["status"]) == (2, "deployed")
         assert workers(api, namespace) == "3"
 
@@ -131,8 +133,8 @@ def test_install_upgrade_rollback_uninstall_and_install_again(
         assert kept["spec"]["user"] == "ada@example.org"
 
         with pytest.raises(helm.HelmReleaseError, match="release-name"):  # the CRD has an owner
-            config.install(CHART, "another", {}, timeout=TIMEOUT)
-        again = config.install(CHART, RELEASE, {}, timeout=TIMEOUT)
+            config.install(CHART, "another", UNCHECKED, timeout=TIMEOUT)
+        again = config.install(CHART, RELEASE, UNCHECKED, timeout=TIMEOUT)
         assert again["status"] == "deployed"
         assert get(api, "-n", namespace, "fc", "ada") is not None
 
@@ -144,7 +146,7 @@ def test_the_database_is_migrated_before_the_operator_starts(
     api: Api, namespace: str, config: helm.Config
 ) -> None:
     """No controller runs Jobs here, so the test says when the migration is done."""
-    values = {"crds": {"enabled": False}, "database": {"existingSecret": "db"}}
+    values = {"crds": {"enabled": False}, "database": {"existingSecret": "db"}} | UNCHECKED
     installing = threading.Thread(
         target=config.install, args=(CHART, RELEASE, values), kwargs={"timeout": TIMEOUT}
     )
@@ -170,7 +172,7 @@ def test_the_database_is_migrated_before_the_operator_starts(
 def test_what_the_prometheus_operator_reads_appears_with_its_kind(
     api: Api, namespace: str, config: helm.Config, kind: str, plural: str
 ) -> None:
-    values = {"crds": {"enabled": False}, "grafanaDashboard": {"enabled": True}}
+    values = {"crds": {"enabled": False}, "grafanaDashboard": {"enabled": True}} | UNCHECKED
     manifest = str(config.install(CHART, RELEASE, values, timeout=TIMEOUT)["manifest"])
     assert f"kind: {kind}" not in manifest
     assert get(api, "-n", namespace, "configmap", f"{RELEASE}-dashboard") is not None
@@ -202,7 +204,8 @@ def test_the_allow_list_holds_at_the_api_server_as_long_as_the_release_says_so(
 
     def values(image: str) -> Obj:
         rules = [{"namespaces": [namespace], "images": [image]}]
-        return {"crds": {"enabled": False}, "watch": {"namespaces": [namespace]}, "allow": rules}
+        watch = {"namespaces": [namespace]}
+        return {"crds": {"enabled": False}, "watch": watch, "allow": rules} | UNCHECKED
 
     config.install(CHART, RELEASE, values("elsewhere.example.com/*"), timeout=TIMEOUT)
     until(lambda: refused() is there, "the list is in force where the server has the kind")

@@ -109,6 +109,24 @@ def one(objects: list[Obj], kind: str) -> Obj:
     return found
 
 
+def workloads(objects: list[Obj]) -> list[Obj]:
+    """What runs the image: the Deployment, then the Jobs that a database and a deletion bring."""
+    found = [x for kind in ("Deployment", "Job") for x in objects if x["kind"] == kind]
+    assert len(found) == 3
+    return found
+
+
+def job(objects: list[Obj], component: str) -> Obj | None:
+    """The Job of that purpose."""
+    found = [
+        each
+        for each in objects
+        if each["kind"] == "Job"
+        and each["metadata"]["labels"]["app.kubernetes.io/component"] == component
+    ]
+    return found[0] if found else None
+
+
 def role(objects: list[Obj], kind: str = "ClusterRole") -> Obj:
     """The operator's own one, not what is aggregated for its users."""
     named = f"{NAMESPACE}:{RELEASE}"
@@ -156,6 +174,7 @@ def test_the_defaults_install_the_operator_and_what_it_needs() -> None:
         "Role": 1,
         "RoleBinding": 1,
         "Service": 1,
+        "Job": 1,
     }
 
 
@@ -234,8 +253,8 @@ def test_the_crd_can_be_left_out() -> None:
 
 def test_the_pods_are_restricted() -> None:
     objects = render({"database": {"existingSecret": "db"}})
-    for kind in ("Deployment", "Job"):
-        pod = one(objects, kind)["spec"]["template"]["spec"]
+    for each in workloads(objects):
+        pod = each["spec"]["template"]["spec"]
         assert pod["enableServiceLinks"] is False
         context = pod["securityContext"]
         assert context["runAsNonRoot"] is True
@@ -303,7 +322,7 @@ def test_only_the_operators_pods_are_selected() -> None:
         }
     )
     operator = one(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
-    migration = one(objects, "Job")["spec"]["template"]["metadata"]["labels"]
+    others = [each["spec"]["template"]["metadata"]["labels"] for each in workloads(objects)[1:]]
     for selector in (
         one(objects, "Deployment")["spec"]["selector"]["matchLabels"],
         one(objects, "Service")["spec"]["selector"],
@@ -311,7 +330,7 @@ def test_only_the_operators_pods_are_selected() -> None:
         one(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
     ):
         assert selector.items() <= operator.items()
-        assert not selector.items() <= migration.items()
+        assert not any(selector.items() <= other.items() for other in others)
 
 
 @pytest.mark.parametrize(
@@ -325,8 +344,8 @@ def test_only_the_operators_pods_are_selected() -> None:
 )
 def test_the_image_is_the_one_that_was_named(image: Values, expected: str) -> None:
     objects = render({"image": image, "database": {"existingSecret": "db"}})
-    for kind in ("Deployment", "Job"):
-        [container] = one(objects, kind)["spec"]["template"]["spec"]["containers"]
+    for each in workloads(objects):
+        [container] = each["spec"]["template"]["spec"]["containers"]
         assert container["image"] == expected
 
 
@@ -429,9 +448,10 @@ def test_a_database_secret_is_referred_to_and_migrated_beforehand() -> None:
     objects = render({"database": {"existingSecret": "db", "key": "dsn"}})
     expected = {"secretKeyRef": {"name": "db", "key": "dsn"}}
     assert variables(objects)["FRACTAL_DATABASE_URL"] == expected
-    job = one(objects, "Job")
-    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
-    pod = job["spec"]["template"]["spec"]
+    found = job(objects, "migration")
+    assert found is not None
+    assert found["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    pod = found["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert "serviceAccountName" not in pod  # before the first installation there is none
     [container] = pod["containers"]
@@ -441,7 +461,28 @@ def test_a_database_secret_is_referred_to_and_migrated_beforehand() -> None:
 
 def test_migrations_can_be_left_to_somebody_else() -> None:
     values = {"database": {"existingSecret": "db", "migrate": False}}
-    assert kinds(render(values))["Job"] == 0
+    assert job(render(values), "migration") is None
+
+
+def test_an_uninstallation_is_checked_first_with_the_operators_own_rights() -> None:
+    objects = render({"watch": {"namespaces": ["a", "b"]}})
+    found = job(objects, "uninstall")
+    assert found is not None
+    told = found["metadata"]["annotations"]
+    assert told["helm.sh/hook"] == "pre-delete"
+    assert told["helm.sh/hook-output-log-policy"] == "hook-failed"
+    assert found["spec"]["backoffLimit"] == 0
+    assert found["spec"]["activeDeadlineSeconds"] < 300  # Helm's patience
+    pod = found["spec"]["template"]["spec"]
+    account = one(objects, "ServiceAccount")["metadata"]["name"]
+    assert pod["serviceAccountName"] == account
+    [container] = pod["containers"]
+    assert container["command"] + container["args"] == ["fractal-operator", "uninstall-check"]
+    assert container["env"] == [{"name": "FRACTAL_NAMESPACES", "value": "a,b"}]
+    everywhere = job(render(), "uninstall")
+    assert everywhere is not None
+    assert "env" not in everywhere["spec"]["template"]["spec"]["containers"][0]
+    assert job(render({"uninstallCheck": {"enabled": False}}), "uninstall") is None
 
 
 # --- monitoring and the network ---
@@ -759,7 +800,8 @@ def _documented(language: str) -> list[str]:
 def test_the_documented_values_install_what_they_say() -> None:
     [text] = _documented("yaml")
     objects = render(yaml.safe_load(text))
-    assert kinds(objects)["Job"] == kinds(objects)["NetworkPolicy"] == 1
+    assert job(objects, "migration") is not None
+    assert kinds(objects)["NetworkPolicy"] == 1
     told = variables(objects)
     assert told.pop("FRACTAL_DATABASE_URL") == {
         "secretKeyRef": {"name": "fractal-db", "key": "url"}

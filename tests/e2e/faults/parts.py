@@ -160,7 +160,8 @@ def charts_credentials(api: Api, namespace: str, folder: Path) -> Iterator[Path]
     """A kubeconfig with the rights that the chart, installed there, gives to its operator."""
     place: Any = SimpleNamespace(api=api, namespace=namespace, folder=folder)
     with helm.Config(kubeconfig_path=api.kubeconfig, namespace=namespace) as config:
-        config.install(rights.CHART, rights.RELEASE, {"crds": {"enabled": False}}, timeout=TIMEOUT)
+        values = {"crds": {"enabled": False}} | rights.UNCHECKED
+        config.install(rights.CHART, rights.RELEASE, values, timeout=TIMEOUT)
         with rights.credentials(place) as kubeconfig:
             yield kubeconfig
         config.uninstall(rights.RELEASE, timeout=TIMEOUT)
@@ -168,11 +169,17 @@ def charts_credentials(api: Api, namespace: str, folder: Path) -> Iterator[Path]
 
 @contextmanager
 def stage(
-    given: Parts, folder: Path, *, leases: bool = False, postgres: Postgres | None = None
+    given: Parts,
+    folder: Path,
+    *,
+    leases: bool = False,
+    postgres: Postgres | None = None,
+    nursed: bool = True,
 ) -> Iterator[Stage]:
     """A world for one run; with ``leases`` its operators may elect a leader in its namespace.
 
-    ``postgres`` is another server than the shared one.
+    ``postgres`` is another server than the shared one. Operators killed by the wire are started
+    again if they are ``nursed``.
     """
     if postgres is not None:
         given = replace(given, postgres=postgres.directory, database_url=_template(postgres))
@@ -210,13 +217,15 @@ def stage(
         )
         wire.victim = lambda: world.operators[0]
         nurse = threading.Thread(target=_nurse, args=(wire,), daemon=True)
-        nurse.start()
+        if nursed:
+            nurse.start()
         try:
             yield world
         finally:
             wire.victim = lambda: None
             wire.killed.put(None)
-            nurse.join()
+            if nursed:
+                nurse.join()
             for operator in world.operators:
                 operator.kill()
             world.tear_down()

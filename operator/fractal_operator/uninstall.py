@@ -1,0 +1,48 @@
+"""Whether the operator may be uninstalled: not while an object needs it to be deleted.
+
+Uninstalled first, it leaves tasks running, and objects that stay Terminating for ever: nobody else
+stops their tasks and takes their finalizers off. The chart asks by a hook before it uninstalls.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from fractal_helpers.kube import KubeClient
+from fractal_models.errors import NotServed
+from fractal_operator.core.plan import FINALIZER
+from fractal_operator.shell.objects import Body, key_of
+
+NAMED = 10
+"""How many objects the refusal names."""
+
+
+async def in_use(namespaces: Sequence[str]) -> list[str]:
+    """Return namespace/name of the objects that only this operator can let go, sorted.
+
+    ``namespaces`` are those that it watches; none: all. Raises the errors of ``KubeClient``.
+    """
+    kube = await KubeClient.connect(namespaces=namespaces)
+    try:
+        return held(await kube.list())
+    except NotServed:
+        return []  # without the CRD there is no object
+    finally:
+        await kube.close()
+
+
+def held(bodies: Iterable[Body]) -> list[str]:
+    """Return namespace/name of the objects that have the operator's finalizer, sorted."""
+    return sorted(
+        str(key_of(body)) for body in bodies if FINALIZER in body["metadata"].get("finalizers", ())
+    )
+
+
+def refusal(names: Sequence[str]) -> str:
+    """Why the operator may not be uninstalled yet, and what to do, in one line."""
+    shown = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+    subject = "FractalContainer needs" if len(names) == 1 else "FractalContainers need"
+    return (
+        f"{len(names)} {subject} this operator to be deleted: {shown}. Delete them first, and wait "
+        "until they are gone (kubectl delete fractalcontainers --all --all-namespaces). To leave "
+        "their tasks running instead, for a later installation under the same names: "
+        "helm uninstall --no-hooks."
+    )
