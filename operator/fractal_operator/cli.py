@@ -61,8 +61,6 @@ def migrate() -> None:
 
 
 @app.command()
-def version() -> None:
-@app.command()
 def uninstall_check() -> None:
     """Fail while there are FractalContainers that only this operator can let go."""
     settings = _settings()
@@ -77,6 +75,8 @@ def uninstall_check() -> None:
     typer.echo("No FractalContainer needs this operator any more.")
 
 
+@app.command()
+def version() -> None:
     """Print the release."""
     typer.echo(installed_version("fractal-operator"))
 
