@@ -23,6 +23,7 @@ from fractal_models.observed import (
     TaskDefinition,
 )
 from fractal_operator.core import adoption, tokens
+from fractal_operator.core.annotations import RECONCILE_REQUESTED
 from fractal_operator.core.decide import decide
 from fractal_operator.core.monotonic import newer
 from fractal_operator.core.plan import (
@@ -271,7 +272,8 @@ class World:
         base = f"arn:aws:ecs:{world.REGION}:{world.ACCOUNT}:task-definition"
         container = DefinitionContainer("app")
         result = TaskDefinition(f"{base}/{family}:1", "ACTIVE", "bridge", (container,))
-        return DefinitionView(reference, self.now, result)
+        requested = self.annotations.get(RECONCILE_REQUESTED, "")
+        return DefinitionView(reference, self.now, result, request=requested)
 
     def _seen(self, task: ObservedTask) -> None:
         sight = replace(task, observed_at=self.now)
