@@ -7,7 +7,8 @@ Safety, looked at whenever something happens:
     S2  nothing is launched for an object without our finalizer and a recorded intent of that number
     S3  a task is stopped only if it is ours, and only after a cause: an edit, a suspension, a
         deletion, a wished restart, a newer task, a time limit
-    S4  the finalizer goes only when the object has no live task, but for a retained one
+    S4  the finalizer goes only when the object has no live task, but for a retained one; so the
+        reaper finds only what a deletion by force, or a restored etcd, left behind
     S5  attempt.number and observedGeneration never go back, nor does a task in one process's words
     S6  a status calls a task RUNNING only after it was RUNNING
     S7  what errors tell of passwords and keys stands in no status, Event or row
@@ -16,6 +17,7 @@ Safety, looked at whenever something happens:
 Liveness, after the faults have ceased, within an hour:
     L1  an object that shall run has one live task, of the present spec, and its status says so
     L2  a deleted object is gone, and nothing of it lives but what it retains
+    L3  what objects deleted by force leave behind is stopped, where a sweep can find it
     L4  PostgreSQL shows each object, and each task, as it is (rows.py)
     L5  then nothing is written any more (two resyncs long)
     L6  each launch has a recorded attempt (S2), each recorded attempt ended or lives
@@ -28,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation import rows
 from tests.simulation.faults import CALL_FAULTS
 from tests.simulation.notes import Notes, origin_of
+from tests.unit.shell.ecs_world import MAIN
 from tests.unit.shell.kube_world import Body
 
 from fractal_models.container import Phase, Status, Task
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
     from tests.simulation.timeline import Pending
     from tests.simulation.world import World
 
+ORPHANED = "is gone"
+"""How the reaper's reason ends."""
+
 OWN_REASONS = ("did not start", "found no capacity", "reached spec.timeouts")
 """StopTask's reasons that need no cause of the user's."""
 
@@ -49,6 +55,7 @@ SOMETIMES = (
     "token replayed",
     "lost race",
     "force-deleted",
+    "reaped",
 )
 """What a large set of runs must have seen; a run that visits nothing of it proves nothing."""
 
@@ -108,6 +115,11 @@ class Watchman:
         world.log("ecs", f"is asked to stop, because {reason!r}", arn)
         require(uid in notes.wants, f"S3: {arn} was stopped; it is not ours")
         if not task.live or reason.startswith(OWN_REASONS):
+            return
+        if reason.endswith(ORPHANED):
+            notes.sometimes["reaped"] += 1
+            require(uid in notes.forced, f"S4: {arn} of {uid} was left to the reaper")
+            require(arn not in world.ecs.retained, f"S3: {arn} was retained, and is reaped")
             return
         since, wants, before = notes.intents.get(uid, {}).get(number, -1.0), notes.wants[uid], 0
         for place, (when, _, _) in enumerate(wants):
@@ -172,12 +184,22 @@ class Watchman:
             if why:
                 return f"{body['metadata']['name']} ({body['metadata']['uid'][-3:]}): {why}"
         for uid in self.notes.wants:
-            if self.notes.object(uid) is not None or uid in self.notes.forced:
+            if self.notes.object(uid) is not None:
                 continue
             live = [arn for arn in world.ecs.owned(uid) if arn not in world.ecs.retained]
+            if uid in self.notes.forced:
+                live = [arn for arn in live if self._reapable(arn)]
             if live:
-                return f"L2: {live} of {uid} leaked"
+                return f"{'L3' if uid in self.notes.forced else 'L2'}: {live} of {uid} leaked"
         return rows.unlike(world)
+
+    def _reapable(self, arn: TaskArn) -> bool:
+        """Whether the reaper promises to stop an orphan: not if it was adopted, nor without any
+        object, nor in a cluster that nothing names any more."""
+        task, bodies = self.world.ecs.tasks[arn], self.world.kube.objects.values()
+        attempts = [self.notes.status(body).attempt for body in bodies]
+        named = {MAIN, *(each.cluster_arn for each in attempts if each is not None)}
+        return bool(origin_of(task.started_by)[0] and attempts and task.cluster_arn in named)
 
     def _unlike(self, body: Body) -> str:
         """L1, L2, L6 of one object."""

@@ -120,6 +120,7 @@ class Operator:
     def _lead(self) -> None:
         self.runner.lead()
         self._go(self.shell.recording.audit(), self._loop_ended)
+        self._go(self.shell.reaper.reap(), self._loop_ended)
         self.world.timeline.after(0.0, self._tick)
 
     def _tick(self) -> None:
