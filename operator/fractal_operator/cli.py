@@ -12,6 +12,7 @@ import typer
 
 from fractal_models import crd
 from fractal_models.errors import FractalError
+from fractal_operator.deadman import DeadMan
 from fractal_operator.settings import BadSettings, Settings, load_settings
 
 app = typer.Typer(
@@ -30,7 +31,8 @@ def run() -> None:
     from fractal_operator.main import run as run_operator
 
     try:
-        asyncio.run(run_operator(settings))
+        with DeadMan() as deadman:
+            asyncio.run(run_operator(settings, deadman))
     except FractalError as error:
         _fail(str(error), code=1)
 

@@ -22,10 +22,12 @@ from fractal_models.errors import FractalError, Rejected
 from fractal_operator.core.allow import Allow
 from fractal_operator.core.plan import Policy
 from fractal_operator.core.tokens import digest
+from fractal_operator.deadman import DeadMan
 from fractal_operator.handlers import watch
+from fractal_operator.health import STEPS, Health
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import ObjectKey
-from fractal_operator.probes import STEPS, Health, Probes
+from fractal_operator.probes import Probes
 from fractal_operator.settings import Settings
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.aws import AwsEcs
@@ -52,8 +54,9 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
-async def run(settings: Settings) -> None:
-    """Run the operator until SIGTERM or SIGINT; raises FractalError if it cannot start."""
+async def run(settings: Settings, deadman: DeadMan) -> None:
+    """Run the operator until SIGTERM or SIGINT; raises FractalError if it cannot start or go on."""
+    deadman.follow(asyncio.get_running_loop())
     logs.configure(settings.log_format, settings.log_level)
     stop = asyncio.Event()
     _set_on_signals(stop)
@@ -81,6 +84,7 @@ async def run(settings: Settings) -> None:
             await _run_with_watch(settings, shell)
         await probes.stop()
     finally:
+        deadman.leave()
         await kube.close()
     log.info("stopped")
 

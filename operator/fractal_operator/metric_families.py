@@ -97,11 +97,25 @@ class StateMetrics(Families):
             "fractal_watch_last_event_timestamp_seconds",
             "Unix time at which the watch of FractalContainers last told something.",
         )
+        self._standing = self._gauge(
+            "fractal_watchdog_seconds",
+            "For how long what a watchdog watches has stood still though it should not. Above its "
+            "limit /healthz tells it, and 30 s later the process ends.",
+            "watchdog",
+        )
+        self._limits = self._gauge(
+            "fractal_watchdog_limit_seconds", "How long that may be.", "watchdog"
+        )
         self.loop_lag = self._histogram(
             "fractal_event_loop_lag_seconds",
             "How late the event loop wakes what has slept: what every reconcile waits for, too.",
             _LAG_BUCKETS,
         )
+
+    def stands(self, watchdog: str, seconds: float, limit: float) -> None:
+        """Set what a watchdog has found."""
+        self._standing.labels(watchdog).set(seconds)
+        self._limits.labels(watchdog).set(limit)
 
     def phases(self, counts: Mapping[str, int], every: Iterable[str]) -> None:
         """Set the number of objects in each of ``every`` phase; those not counted are 0."""

@@ -1,68 +1,20 @@
 """Liveness, readiness and metrics over HTTP, served by the event loop that does the work.
 
 That is on purpose: a loop that hangs cannot answer, so the kubelet's probe sees what a thread of
-its own would hide. The database is part of neither probe: with it down everything else goes on.
+its own would hide.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-FIRST_LIST = "the first list of FractalContainers"
-ELECTION = "the leader election"
-FIRST_SWEEP = "the first sweep of ECS tasks"
-STEPS = (FIRST_LIST, ELECTION, FIRST_SWEEP)
-"""What has to be done before a process is ready."""
-
-BEAT_SECONDS = 60.0
-"""How old the beat of a loop may be."""
+from fractal_operator.health import Health
 
 _REQUEST_SECONDS = 5.0
 _REQUEST_BYTES = 16 * 1024
 _TEXT = "text/plain; charset=utf-8"
-
-
-class Health:
-    """What is known of the operator's own state; other parts set it, the probes read it.
-
-    Readiness is a set of named steps, all of which must be done. Liveness is a set of named beats,
-    each of which must come again within its maximum age. ``monotonic`` tells the time in seconds.
-    """
-
-    def __init__(self, monotonic: Callable[[], float], *, steps: Iterable[str]) -> None:
-        self._monotonic = monotonic
-        self._steps = dict.fromkeys(steps, False)
-        self._beats: dict[str, tuple[float, float]] = {}
-
-    def set(self, step: str, done: bool = True) -> None:
-        """Mark a step of readiness as done, or as to be done again; KeyError for an unknown one."""
-        if step not in self._steps:
-            raise KeyError(step)
-        self._steps[step] = done
-
-    def beat(self, name: str, max_age: float) -> None:
-        """Say that ``name`` is alive, and will say so again within ``max_age`` seconds."""
-        self._beats[name] = (self._monotonic(), max_age)
-
-    def end(self, name: str) -> None:
-        """Expect no more beats of ``name``: it ended as it should."""
-        self._beats.pop(name, None)
-
-    def not_ready(self) -> list[str]:
-        """Return the steps that are not done, in order; empty: ready."""
-        return [step for step, done in self._steps.items() if not done]
-
-    def not_alive(self) -> list[str]:
-        """Return a line for each beat that is overdue; empty: alive."""
-        now = self._monotonic()
-        return [
-            f"{name}: last seen {now - at:.0f} s ago, allowed are {max_age:.0f} s"
-            for name, (at, max_age) in self._beats.items()
-            if now - at > max_age
-        ]
 
 
 class _Answer(NamedTuple):

@@ -19,8 +19,8 @@ from fractal_models.kube import ObjectKey
 from fractal_models.records import Refused
 from fractal_operator.core.allow import Allow, Rule
 from fractal_operator.core.plan import Policy
+from fractal_operator.health import STEPS, Health
 from fractal_operator.metrics import Metrics
-from fractal_operator.probes import STEPS, Health
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.leader import Leader, LeadLost, Terms
 from fractal_operator.shell.objects import Objects

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pytest
 from prometheus_client import CollectorRegistry
 
+from fractal_operator.health import Health
 from fractal_operator.metrics import Metrics
-from fractal_operator.probes import Health, Probes
+from fractal_operator.probes import Probes
 
 
 @dataclass
@@ -109,20 +110,33 @@ def test_a_step_that_nobody_waits_for_is_a_bug(health: Health) -> None:
 
 def test_alive_while_the_beats_come(health: Health, time: Time) -> None:
     assert ask(health, "/healthz").status == 200
-    health.beat("watch", max_age=60)
-    health.beat("sweep", max_age=300)
+    health.beat("sweeps", 60)
+    health.beat("lists", 300)
     time.now = 60
     assert ask(health, "/healthz").status == 200
     time.now = 61
     reply = ask(health, "/healthz")
     assert reply.status == 503
-    assert reply.body == "watch: last seen 61 s ago, allowed are 60 s\n"
-    health.beat("watch", max_age=60)
+    assert reply.body == ("the loop of the sweeps has not come round for 61 s; the limit is 60 s\n")
+    health.beat("sweeps", 60)
     assert ask(health, "/healthz").status == 200
-    time.now = 1000
-    health.end("watch")
-    health.end("sweep")
+
+
+def test_what_stands_still_is_told_with_its_limit(health: Health) -> None:
+    found = {"worker": 0.0, "sweep": 0.0}
+    health.watch("worker", 600, lambda: (found["worker"], "the reconcile of a/b has not ended"))
+    health.watch("sweep", 900, lambda: (found["sweep"], "the look at c has not ended"))
     assert ask(health, "/healthz").status == 200
+    found |= {"worker": 601.0, "sweep": 900.0}
+    reply = ask(health, "/healthz")
+    assert (reply.status, reply.body) == (
+        503,
+        "the reconcile of a/b has not ended for 601 s; the limit is 600 s\n",
+    )
+    assert [tuple(each)[:3] for each in health.standing()] == [
+        ("worker", 601.0, 600),
+        ("sweep", 900.0, 900),
+    ]
 
 
 def test_liveness_does_not_wait_for_readiness(health: Health) -> None:

@@ -39,11 +39,31 @@ def settings() -> kopf.OperatorSettings:
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
     chosen.persistence.finalizer = "fractal.co/unused"
+    chosen.persistence.diffbase_storage = _NoDiffs()
     chosen.networking.request_timeout = 30
     chosen.networking.connect_timeout = 5
+    # Servers send a bookmark a minute: a connection that is silent for longer is dead.
+    chosen.watching.inactivity_timeout = 70
     chosen.queueing.exit_timeout = 1
     chosen.queueing.idle_timeout = 1
     return chosen
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Nothing is kept of an object, and nothing compared.
+
+    kopf's own storage reads an annotation before it calls any handler; one that is not as kopf
+    writes it, as anybody could, would keep the object's events from us.
+    """
+
+    def build(self, *, body: Any, extra_fields: Any = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: Any, patch: Any, essence: Any) -> None:
+        pass
 
 
 def _login(**kwargs: Any) -> Any:

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from fractal_models.errors import FractalError
+from fractal_operator.health import FIRST_LIST, Health
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Kube, ObjectKey
-from fractal_operator.probes import FIRST_LIST, Health
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.clusters import Clusters
+from fractal_operator.shell.hearing import Hearing
 from fractal_operator.shell.objects import Body, key_of, older, uid_of
 from fractal_operator.shell.reconcile import Reconciler
 
@@ -30,6 +31,7 @@ class News:
         clock: Clock,
         agenda: Agenda,
         clusters: Clusters,
+        hearing: Hearing,
         reconciler: Reconciler,
         actor: Actor,
         metrics: Metrics,
@@ -41,6 +43,7 @@ class News:
         self._agenda = agenda
         self._objects = agenda.objects
         self._clusters = clusters
+        self._hearing = hearing
         self._reconciler = reconciler
         self._actor = actor
         self._metrics = metrics
@@ -48,6 +51,7 @@ class News:
 
     def watched(self, kind: str, body: Mapping[str, Any]) -> None:
         """One event of the watch."""
+        self._hearing.heard(kind, body)
         self._metrics.watch_event.set(self._clock.now().timestamp())
         self.event(kind, body)
 
@@ -69,6 +73,7 @@ class News:
     async def resync(self) -> None:
         """List everything, at the start and now and then: what the watch missed."""
         while True:
+            self._health.beat("lists", 3 * RESYNC_SECONDS)
             pause = RESYNC_SECONDS
             try:
                 await self._list()
@@ -79,7 +84,9 @@ class News:
 
     async def _list(self) -> None:
         before = {uid_of(body): key_of(body) for body in self._objects.bodies()}
-        for body in await self._kube.list():
+        listed = await self._kube.list()
+        self._hearing.listed(listed)
+        for body in listed:
             known = self._objects.get(key_of(body))
             if known is not None and older(body, known):
                 before[uid_of(known)] = key_of(known)  # left to a read of its own

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from fractal_operator.probes import ELECTION, FIRST_SWEEP, Health
+from fractal_operator.health import ELECTION, FIRST_SWEEP, Health
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.leader import Leader
 from fractal_operator.shell.record import Recorder

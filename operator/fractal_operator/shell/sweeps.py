@@ -8,11 +8,12 @@ tasks of ours may be (``held``) take turns among themselves.
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from operator import itemgetter
 from typing import Any
 
+from fractal_operator.health import BEAT_SECONDS, FIRST_SWEEP, Health
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock
-from fractal_operator.probes import BEAT_SECONDS, FIRST_SWEEP, Health
 from fractal_operator.shell.clusters import Cluster, Clusters
 from fractal_operator.shell.news import News
 from fractal_operator.shell.observe import Observer
@@ -31,18 +32,24 @@ class Running:
     """The tasks that look at clusters, one a cluster, so that none waits for another."""
 
     def __init__(self) -> None:
-        self._tasks: dict[int, tuple[Cluster, asyncio.Task[None]]] = {}
+        self._tasks: dict[int, tuple[Cluster, float, asyncio.Task[None]]] = {}
 
     def clusters(self) -> list[Cluster]:
         """Those that are being looked at. Raises what a task has raised that has ended."""
-        for key, (_, task) in tuple(self._tasks.items()):
+        for key, (*_, task) in tuple(self._tasks.items()):
             if task.done():
                 del self._tasks[key]
                 task.result()
-        return [cluster for cluster, _ in self._tasks.values()]
+        return [cluster for cluster, *_ in self._tasks.values()]
 
-    def start(self, cluster: Cluster, look: Coroutine[Any, Any, None]) -> None:
-        self._tasks[id(cluster)] = (cluster, asyncio.create_task(look))
+    def start(self, cluster: Cluster, look: Coroutine[Any, Any, None], now: float) -> None:
+        self._tasks[id(cluster)] = (cluster, now, asyncio.create_task(look))
+
+    def oldest(self) -> tuple[float, Cluster] | None:
+        """When the task was started that has not ended for longest, and what it looks at."""
+        tasks = self._tasks.values()
+        under_way = ((began, cluster) for cluster, began, task in tasks if not task.done())
+        return min(under_way, key=itemgetter(0), default=None)
 
 
 class Sweeps:
@@ -66,20 +73,30 @@ class Sweeps:
         self._metrics = metrics
         self._health = health
         self._ring_seconds = ring_seconds
+        self._sweeping, self._ringing = Running(), Running()
 
     async def sweeps(self) -> None:
         """Sweep each cluster when it is due."""
-        running = Running()
+        running = self._sweeping
         while True:
             self._health.beat("sweeps", BEAT_SECONDS)
             busy, known = running.clusters(), self._clusters.all()
             due = (each for each in known if each not in busy and self._observer.due(each))
             for cluster in admitted(due, busy):
-                running.start(cluster, self.sweep(cluster))
+                running.start(cluster, self.sweep(cluster), self._clock.monotonic())
             # A cluster that is none, or does not answer, must not keep a process from being ready.
             if self._news.listed and all(each.swept_at is not None for each in known if each.held):
                 self._health.set(FIRST_SWEEP)
             await self._clock.sleep(TICK_SECONDS)
+
+    def standing(self) -> tuple[float, str]:
+        """For how long a look has not ended, and which: see ``Health.watch``."""
+        looks = [each for each in (self._sweeping.oldest(), self._ringing.oldest()) if each]
+        if not looks:
+            return 0.0, ""
+        began, cluster = min(looks, key=itemgetter(0))
+        name = f"{cluster.reference} in {cluster.region}"
+        return self._clock.monotonic() - began, f"the look at ECS cluster {name} has not ended"
 
     async def sweep(self, cluster: Cluster) -> None:
         """Sweep one cluster."""
@@ -91,12 +108,12 @@ class Sweeps:
 
     async def rings(self) -> None:
         """Look at the moving tasks of each cluster."""
-        running = Running()
+        running = self._ringing
         while True:
             busy = running.clusters()
             for cluster in self._clusters.all():
                 if cluster.info is not None and cluster not in busy:
-                    running.start(cluster, self._observer.ring(cluster))
+                    running.start(cluster, self._observer.ring(cluster), self._clock.monotonic())
             await self._clock.sleep(self._ring_seconds)
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from fractal_models.records import Refused
 from fractal_operator.core.orphans import Reaping
 from fractal_operator.core.plan import Policy
+from fractal_operator.health import Health
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs, Kube, Ledger
-from fractal_operator.probes import Health
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.clusters import Clusters
 from fractal_operator.shell.gauges import Gauges
+from fractal_operator.shell.hearing import Hearing
 from fractal_operator.shell.leader import Leader
 from fractal_operator.shell.memory import Memories
 from fractal_operator.shell.news import News
@@ -30,6 +31,7 @@ from fractal_operator.shell.recording import Recording
 from fractal_operator.shell.run import Runner
 from fractal_operator.shell.sweeps import Sweeps
 from fractal_operator.shell.tasks import Tasks
+from fractal_operator.shell.watchdogs import Watchdogs
 from fractal_operator.shell.workers import Workers
 
 
@@ -60,6 +62,7 @@ class Shell:
     actor: Actor
     reconciler: Reconciler
     news: News
+    hearing: Hearing
     workers: Workers
     sweeps: Sweeps
     recording: Recording
@@ -85,6 +88,7 @@ def wire(
     """Put the parts together. ``refused`` is told of each record that the database will never take,
     ``duplicate`` of each second live task of one attempt."""
     objects, memories, clusters = agenda.objects, Memories(), Clusters()
+    leads = leader.leads if leader is not None else lambda: True
 
     def replay() -> None:
         memories.retell()
@@ -92,7 +96,6 @@ def wire(
             agenda.wake(uid_of(body))
 
     recorder = Recorder(ledger, clock, refused=refused, replay=replay)
-    leads = leader.leads if leader is not None else lambda: True
     tasks = Tasks(policy.install, agenda.wake, duplicate)
     observer = Observer(
         ecs=ecs,
@@ -127,11 +130,13 @@ def wire(
     )
     if policy.region and policy.cluster:  # swept before any object names it
         clusters.of(policy.region, policy.cluster, held=True)
+    hearing = Hearing(kube=kube, clock=clock, objects=objects, by_namespace=bool(knobs.namespaces))
     news = News(
         kube=kube,
         clock=clock,
         agenda=agenda,
         clusters=clusters,
+        hearing=hearing,
         reconciler=reconciler,
         actor=actor,
         metrics=metrics,
@@ -177,12 +182,21 @@ def wire(
         reconciler=reconciler,
         recorder=recorder,
     )
+    watchdogs = Watchdogs(
+        clock=clock,
+        health=health,
+        metrics=metrics,
+        queue=agenda.queue,
+        workers=knobs.workers,
+        sweeps=sweeps,
+        hearing=hearing,
+    )
     runner = Runner(
         agenda=agenda,
         recorder=recorder,
         health=health,
         leader=leader,
-        following=(news.resync, gauges.loop_lag),
+        following=(news.resync, hearing.listen, watchdogs.guard, gauges.loop_lag),
         leading=(
             workers.dispatch,
             sweeps.sweeps,
@@ -203,6 +217,7 @@ def wire(
         actor=actor,
         reconciler=reconciler,
         news=news,
+        hearing=hearing,
         workers=workers,
         sweeps=sweeps,
         recording=recording,

@@ -5,9 +5,9 @@ import logging
 from contextlib import suppress
 
 from fractal_models.errors import FractalError
+from fractal_operator.health import BEAT_SECONDS, Health
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, ObjectKey
-from fractal_operator.probes import BEAT_SECONDS, Health
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.poison import Poison
 from fractal_operator.shell.reconcile import Reconciler

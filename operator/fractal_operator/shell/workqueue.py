@@ -60,6 +60,7 @@ class WorkQueue(Generic[Key]):
         self._heap: list[tuple[float, int, Key]] = []
         self._order = itertools.count()
         self._working: dict[Key, float] = {}
+        self._moved = monotonic()  # when a key was last taken or given back
         self._meanwhile: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
 
@@ -99,7 +100,7 @@ class WorkQueue(Generic[Key]):
         if not self._ready:
             return None
         key, since = self._ready.popitem(last=False)
-        self._working[key] = now
+        self._working[key] = self._moved = now
         self._on_wait(now - since)
         return key
 
@@ -107,6 +108,7 @@ class WorkQueue(Generic[Key]):
         """Give ``key`` back; KeyError when it is not being worked on."""
         now = self._promote()
         self._on_work(now - self._working.pop(key))
+        self._moved = now
         due = self._meanwhile.pop(key, None)
         if due is not None:
             self._place(key, due, now)
@@ -132,6 +134,20 @@ class WorkQueue(Generic[Key]):
         """Return for how many seconds each key handed out has been worked on."""
         now = self._monotonic()
         return [now - since for since in self._working.values()]
+
+    def longest(self) -> tuple[float, Key | None]:
+        """Return for how many seconds a key has been worked on at most, and which."""
+        key = next(iter(self._working), None)
+        return (0.0, None) if key is None else (self._monotonic() - self._working[key], key)
+
+    def neglected(self, workers: int) -> tuple[float, Key | None]:
+        """Return for how many seconds a key has been ready, one of so many workers free, and no key
+        taken; and which key is next."""
+        now = self._promote()
+        if not self._ready or len(self._working) >= workers:
+            return 0.0, None
+        key, since = next(iter(self._ready.items()))
+        return now - max(since, self._moved), key
 
     def _place(self, key: Key, due: float, now: float) -> None:
         if key in self._working:

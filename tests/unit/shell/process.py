@@ -16,8 +16,8 @@ from fractal_models.observed import TaskArn
 from fractal_models.records import Refused
 from fractal_operator.core import tokens
 from fractal_operator.core.plan import Policy
+from fractal_operator.health import STEPS, Health
 from fractal_operator.metrics import Metrics
-from fractal_operator.probes import STEPS, Health
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.clusters import Cluster
 from fractal_operator.shell.leader import Leader

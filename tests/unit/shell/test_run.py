@@ -12,7 +12,7 @@ from tests.unit.shell.process import KEY, Process, World, running
 
 from fractal_models.errors import Unavailable
 from fractal_models.kube import ObjectKey
-from fractal_operator.probes import ELECTION, FIRST_LIST, FIRST_SWEEP
+from fractal_operator.health import ELECTION, FIRST_LIST, FIRST_SWEEP
 from fractal_operator.shell.news import RESYNC_SECONDS
 from fractal_operator.shell.objects import Body
 from fractal_operator.shell.reconcile import Reconciler, Rest
@@ -33,7 +33,7 @@ class Live(Process):
         """What the watch tells of all that happened since."""
         changes = self.world.kube.changes
         for kind, body in changes[self._told :]:
-            self.news.event(kind, body)
+            self.news.watched(kind, body)
         self._told = len(changes)
 
     async def until(self, done: Callable[[], bool], *, passing: float = 0.25) -> None:
@@ -45,6 +45,7 @@ class Live(Process):
                 self.hear()
             self.world.ecs.settle()
             self.clock.advance(passing)
+            self.agenda.news.set()  # the queue is looked at, as real time would have it
             await asyncio.sleep(0.001)
         raise AssertionError(f"not done: {self.world.kube.objects}")
 

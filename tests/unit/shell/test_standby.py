@@ -8,7 +8,7 @@ from tests.unit.shell.test_run import OTHER, SPEC, Live, run
 
 from fractal_models.errors import Unavailable
 from fractal_models.kube import ObjectKey
-from fractal_operator.probes import ELECTION, FIRST_LIST, FIRST_SWEEP
+from fractal_operator.health import ELECTION, FIRST_LIST, FIRST_SWEEP
 from fractal_operator.shell.leader import Leader, LeadLost, Terms
 
 LEASE = ObjectKey("system", "release-leader")
