@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -76,6 +76,7 @@ class Operator:
 
     environ: Mapping[str, str]
     logfile: Path
+    command: Sequence[str] = tuple(OPERATOR)
     _process: subprocess.Popen[bytes] | None = None
     _began: int = 0
 
@@ -83,7 +84,11 @@ class Operator:
         self._began = self.logfile.stat().st_size if self.logfile.exists() else 0
         with self.logfile.open("ab") as log:
             self._process = subprocess.Popen(
-                OPERATOR, env=dict(self.environ), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                self.command,
+                env=dict(self.environ),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
             )
         return self
 
@@ -198,10 +203,12 @@ class World:
         ours = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
         return {**ours, **AWS, **servers, **trap, **settings, **given}
 
-    def start(self, *, ready: bool = True, **changes: str) -> Operator:
+    def start(
+        self, *, ready: bool = True, command: Sequence[str] = tuple(OPERATOR), **changes: str
+    ) -> Operator:
         """An operator of this world, running."""
         logfile = self.folder / f"operator-{len(self.operators)}.log"
-        made = Operator(self.environ(**changes), logfile)
+        made = Operator(self.environ(**changes), logfile, command)
         self.operators.append(made)
         made.start()
         return made.wait_ready() if ready else made

@@ -26,10 +26,9 @@ log = logging.getLogger(__name__)
 PERIOD_SECONDS = 300.0
 """Between two rounds; a task is stopped in the second one that finds it an orphan."""
 
-_TOLD = {
-    Kind.TASK: "it is stopped once it is old enough",
-    Kind.UNPROVEN: "it is left alone: its startedBy or its tags do not prove that it is ours",
-}
+_UNPROVEN = "it is left alone: its startedBy or its tags do not prove that it is ours"
+_STOPPED = "it is stopped once it is old enough"
+_REPORTED = "it is left alone: FRACTAL_REAPER is report"
 
 
 class Reaper:
@@ -60,6 +59,7 @@ class Reaper:
         self._metrics = metrics
         self._leads = leads
         self._stops = stops
+        self._told = {Kind.TASK: _STOPPED if stops else _REPORTED, Kind.UNPROVEN: _UNPROVEN}
         self._first: dict[TaskArn, datetime] = {}
 
     async def reap(self) -> None:
@@ -123,7 +123,7 @@ class Reaper:
         self._metrics.orphans.labels("object").set(sum(map(len, vanished)))
         self._metrics.reaper_held.set(bool(judgement.held))
         for task in census.orphans:
-            what = _TOLD.get(judgement.kinds[task.arn])
+            what = self._told.get(judgement.kinds[task.arn])
             if what is not None and task.arn not in self._first:
                 log.warning("task %s has no FractalContainer %s: %s", task.arn, _name(task), what)
         if judgement.held:

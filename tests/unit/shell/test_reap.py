@@ -206,9 +206,12 @@ def test_tasks_of_namespaces_that_are_not_watched_are_left(world: World, process
     assert stops(process) == []
 
 
-def test_it_can_be_told_only_to_report(world: World, process: Process) -> None:
+def test_it_can_be_told_only_to_report(
+    world: World, process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
     orphan(world)
     rounds(process, 5, made(process, stops=False))
+    assert caplog.text.count("it is left alone: FRACTAL_REAPER is report") == 1
     assert orphans(process) == 1
     assert stops(process) == []
 
