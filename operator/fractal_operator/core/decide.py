@@ -40,6 +40,7 @@ from fractal_operator.core import (
     adoption,
     annotations,
     begin,
+    doubt,
     ending,
     holding,
     launch,
@@ -75,7 +76,9 @@ def decide(seen: Observation, policy: Policy) -> Plan:
         return Plan(verdict.reads)
     status = compose(verdict)
     if _may_skip_write(verdict, seen) or _says_the_same(status, seen.status):
-        return Plan(verdict.calls, _again_at(verdict), verdict.wants_sweep)
+        sweep, again_at = doubt.look(verdict.state)
+        again_at = min(filter(None, (again_at, _again_at(verdict))), default=None)
+        return Plan(verdict.calls, again_at, verdict.wants_sweep or sweep)
     region = tokens.region_of(status.attempt.cluster_arn) if status.attempt else ""
     return Plan((WriteStatus(status, region, verdict.arms),))
 

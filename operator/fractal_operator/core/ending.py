@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from fractal_models.container import Attempt, DeletionPolicy, Role, Task
 from fractal_models.observed import ObservedTask
-from fractal_operator.core import adoption, draining, failures, losses, phases, tokens
+from fractal_operator.core import adoption, doubt, draining, failures, losses, phases, tokens
 from fractal_operator.core.annotations import ABANDON
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import Action, RemoveFinalizer, StopTask, TagTask
@@ -125,19 +125,17 @@ def delete(state: State) -> Verdict:
     released = Verdict(state, phases.deleting(""), calls=(RemoveFinalizer(),))
     if abandoned(state):
         return released
-    if state.attempt is None and seen.bare_since is not None and not _swept(state):
-        text = "Looking at the cluster's tasks once: the status does not say what was launched."
-        verdict: Verdict | None = Verdict(state, phases.deleting(text), wants_sweep=True)
-    elif _unswept(state):
+    if _unswept(state):
         text = "Looking at the cluster's tasks once before the object goes."
-        verdict = Verdict(state, phases.deleting(text), wants_sweep=True)
+        verdict: Verdict | None = Verdict(state, phases.deleting(text), wants_sweep=True)
     elif _retains(state):
         verdict = _retain(state)
     else:
         verdict = wind_down(state, "Deleted", phases.deleting("Stopping the ECS task."))
-    if verdict is None:
-        return released
-    return _or_stuck(verdict)
+    ends = doubt.ends_at(seen)
+    if verdict is None and ends is not None and doubt.hides(seen):
+        verdict = doubt.waiting(state, phases.deleting(doubt.why(ends)), ends)
+    return released if verdict is None else _or_stuck(verdict)
 
 
 def abandoned(state: State) -> bool:
@@ -190,13 +188,6 @@ def _unswept(state: State) -> bool:
     )
 
 
-def _swept(state: State) -> bool:
-    target, since = state.seen.target, state.seen.bare_since
-    if target is None or target.gone:
-        return True  # nothing can have been launched there
-    return target.swept_since is not None and since is not None and target.swept_since >= since
-
-
 def _or_stuck(verdict: Verdict) -> Verdict:
     """The verdict, saying after five minutes that ECS does not confirm, why, and what to do."""
     seen = verdict.state.seen
@@ -206,6 +197,9 @@ def _or_stuck(verdict: Verdict) -> Verdict:
     if attempt is not None:
         drained = draining.last_issued(verdict.state, attempt) + draining.DRAIN
         limit = max(limit, drained + timedelta(seconds=60))
+    ends = doubt.ends_at(seen)
+    if ends is not None and doubt.hides(seen):
+        limit = max(limit, ends + timedelta(seconds=60))
     if seen.now < limit:
         again = min(verdict.again_at or limit, limit)
         return replace(verdict, again_at=again)

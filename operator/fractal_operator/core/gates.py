@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from fractal_operator.core import failures, permits, phases
+from fractal_operator.core import doubt, failures, permits, phases
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import ClusterView
 from fractal_operator.core.state import State
@@ -35,11 +35,13 @@ def closed(state: State, target: ClusterView | None) -> Verdict | None:
     if state.attempt is None and seen.status.attempt is not None:
         text = "The status named an attempt that cannot be: looking at the cluster's tasks first."
         return Verdict(state, phases.waiting("WaitingForSweep", text), wants_sweep=True)
-    since = target.swept_since
-    if since is None or (seen.bare_since is not None and since < seen.bare_since):
+    wanted = doubt.bars(state, target)
+    if target.swept_since is None or (wanted is not None and wanted <= seen.now):
         text = "Looking at the cluster's tasks once before the launch."
         situation = phases.waiting("WaitingForSweep", text)
         return Verdict(state, situation, wants_sweep=True, quiet=True)
+    if wanted is not None:
+        return doubt.waiting(state, phases.waiting("WaitingForSweep", doubt.why(wanted)), wanted)
     if target.paused:
         again = seen.now + LOOK_AGAIN
         return Verdict(state, phases.waiting("LaunchesPaused", target.paused), again_at=again)

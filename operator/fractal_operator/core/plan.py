@@ -169,6 +169,7 @@ class Observation:
     stops: Mapping[TaskArn, Stop] = field(default_factory=dict)
     retained: Mapping[TaskArn, Stop] = field(default_factory=dict)
     adopted: Mapping[TaskArn, Stop] = field(default_factory=dict)
+    created_at: datetime | None = None
     bare_since: datetime | None = None
     breaker: Problem | None = None
 

@@ -35,16 +35,17 @@ class Reading:
 
 @dataclass(slots=True)
 class Memory:
-    """``bare_since``: when the object was first seen with our finalizer but without an attempt.
+    """``bare_since``: since when the object is in doubt (core/doubt.py).
 
-    ``finalized``: this process put that finalizer on and has seen no attempt since, so the object
-    is new and not one whose status was wiped. ``retold``: the history got what the status tells of
-    the time before this process. ``permit``: the region for which a launch permit is held.
-    ``pruned``: it was said that the API server drops fields of the status. ``reading``: the last
-    body that was looked at.
+    ``finalized``: this process put our finalizer on and has seen no attempt since, so the object
+    is new and not one whose status was wiped. ``highest``: the highest attempt seen. ``retold``:
+    the history got what the status tells of the time before this process. ``permit``: the region
+    for which a launch permit is held. ``pruned``: it was said that the API server drops fields of
+    the status. ``reading``: the last body that was looked at.
     """
 
     finalized: bool = False
+    highest: int = 0
     bare_since: datetime | None = None
     launch: Launch | None = None
     lookup: Lookup | None = None
@@ -63,12 +64,18 @@ class Memory:
             self.reading = Reading.of(body)
         return self.reading
 
-    def look(self, *, finalizer: bool, attempt: bool, now: datetime) -> datetime | None:
-        """Note how the object looks now; returns ``bare_since``."""
-        if attempt or not finalizer:
+    def look(self, *, finalizer: bool, attempt: int, alive: bool, now: datetime) -> datetime | None:
+        """Note how the object looks now; returns ``bare_since``.
+
+        ``attempt`` is the number in its status, 0 without one; ``alive``: a task of it is known
+        to live.
+        """
+        self.finalized = self.finalized and not attempt
+        bare = attempt < self.highest or (not attempt and not self.finalized)
+        self.highest = max(self.highest, attempt)
+        if alive or not finalizer:
             self.bare_since = None
-            self.finalized = self.finalized and not attempt
-        elif not self.finalized and self.bare_since is None:
+        elif bare and self.bare_since is None:
             self.bare_since = now
         return self.bare_since
 

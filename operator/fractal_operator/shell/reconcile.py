@@ -119,7 +119,12 @@ class Reconciler:
             task.arn: memory.stops[task.arn] for task in tasks if task.arn in memory.stops
         }
         bare_since = memory.look(
-            finalizer=FINALIZER in finalizers, attempt=status.attempt is not None, now=now
+            finalizer=FINALIZER in finalizers,
+            attempt=status.attempt.number if status.attempt is not None else 0,
+            alive=any(
+                self._observer.tasks.owner(task) == meta["uid"] for task in tasks if task.live
+            ),
+            now=now,
         )
         home, target = self._places(body, status)
         home_view = self._view(home, held=True)
@@ -153,6 +158,7 @@ class Reconciler:
             stops=memory.stops,
             retained=memory.retained,
             adopted=memory.adopted,
+            created_at=_time(meta.get("creationTimestamp")),
             bare_since=bare_since,
             breaker=self._actor.breaker(target_view),
         )

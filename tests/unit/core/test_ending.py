@@ -31,6 +31,7 @@ from fractal_models.container import ConditionStatus, Status
 from fractal_models.observed import ClusterInfo
 from fractal_operator.core.annotations import ABANDON
 from fractal_operator.core.decide import decide
+from fractal_operator.core.draining import DRAIN
 from fractal_operator.core.plan import (
     Find,
     Launch,
@@ -104,17 +105,43 @@ def test_nothing_launched_nothing_waited_for() -> None:
 @pytest.mark.parametrize(
     ("target", "goes"),
     [
-        (cluster(swept_since=ago(11)), False),
+        (cluster(swept_since=ago(81)), False),
         (cluster(swept_since=None), False),
-        (cluster(swept_since=ago(10)), True),
+        (cluster(swept_since=ago(80)), True),
         (cluster(info=None), True),
         (None, True),
     ],
 )
 def test_a_bare_object_is_swept_for_before_it_goes(target: Any, goes: bool) -> None:
-    _, plan = settled(observation(deleting_since=NOW, bare_since=ago(10), target=target))
+    _, plan = settled(observation(deleting_since=NOW, bare_since=ago(500), target=target))
     assert (plan == GONE) is goes
     assert plan.wants_sweep is not goes
+
+
+def test_a_bare_object_that_goes_is_looked_for_at_once_and_when_ecs_shows_all() -> None:
+    unlooked = cluster(swept_since=ago(11))
+    _, plan = settled(observation(deleting_since=NOW, bare_since=ago(10), target=unlooked))
+    assert plan.wants_sweep
+    seen, plan = settled(observation(deleting_since=NOW, bare_since=ago(10), target=cluster()))
+    looked = replace(seen, target=cluster(swept_since=ago(10)))
+    plan = decide(looked, POLICY)
+    assert (plan.actions, plan.again_at) == ((), ago(10) + DRAIN)
+    assert "until 12:06:50 UTC" in looked.status.message
+
+
+def test_a_bare_object_is_not_stuck_before_its_wait_is_over() -> None:
+    seen = observation(deleting_since=ago(425), bare_since=ago(425), target=cluster())
+    _, plan = settled(seen)
+    assert plan.again_at == ago(425) + DRAIN + timedelta(seconds=60)
+    late = replace(seen, now=NOW + timedelta(seconds=60))
+    late, _ = settled(late)
+    assert ("Stalled", "True") in [(each.type, str(each.status)) for each in late.status.conditions]
+
+
+def test_a_bare_object_whose_last_task_was_seen_to_end_may_hide_another() -> None:
+    seen = observation(deleting_since=NOW, bare_since=NOW, tasks=(stopped(),))
+    seen, plan = settled(seen)
+    assert (plan.actions, seen.status.attempt) == ((), None)
 
 
 def test_a_found_task_of_a_bare_object_is_stopped() -> None:
@@ -286,3 +313,14 @@ def test_an_unknown_reason_is_passed_on() -> None:
         "Whim",
         "FractalContainer deleted",
     }
+
+
+def test_a_doubt_ends_by_itself_though_nothing_waits_for_it() -> None:
+    seen = observation(SUSPENDED, bare_since=ago(10), tasks=(stopped(),))
+    seen, plan = settled(seen)
+    assert (seen.status.attempt, plan.again_at) == (None, ago(10) + DRAIN)
+    late = replace(seen, now=NOW + DRAIN)
+    assert decide(late, POLICY).wants_sweep
+    late, plan = settled(replace(late, target=cluster(swept_since=NOW + DRAIN)))
+    assert late.status.attempt is not None
+    assert plan == Plan()

@@ -25,6 +25,7 @@ from tests.unit.core.world import (
     retiring,
     settled,
     started_by,
+    stopped,
     task,
     written,
 )
@@ -32,6 +33,7 @@ from tests.unit.core.world import (
 from fractal_models.container import Status, Termination
 from fractal_models.errors import FractalError, QuotaReached
 from fractal_models.observed import ClusterInfo, DefinitionContainer, LaunchFailure
+from fractal_operator.core import draining
 from fractal_operator.core.annotations import RECONCILE_REQUESTED
 from fractal_operator.core.decide import decide
 from fractal_operator.core.plan import (
@@ -354,6 +356,30 @@ def test_a_bare_object_waits_for_a_sweep_begun_afterwards(swept: int, launches: 
     seen = observation(bare_since=ago(10), target=cluster(swept_since=ago(swept)))
     status = written(decide(seen, POLICY))
     assert (status.attempt is not None) is launches
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"generation": 2},
+        {"created_at": None},
+        {"created_at": ago(310)},
+        {"tasks": (stopped(),)},
+    ],
+)
+def test_a_bare_object_that_may_hide_a_task_waits_until_ecs_shows_all(changes: Any) -> None:
+    looked = cluster(swept_since=NOW)
+    seen, plan = settled(observation(bare_since=ago(10), target=looked, **changes))
+    assert (seen.status.attempt, plan.again_at) == (None, ago(10) + draining.DRAIN)
+    later = NOW + draining.DRAIN
+    swept = cluster(swept_since=ago(10) + draining.DRAIN)
+    late = replace(seen, now=later, target=swept, definition=definition(at=later))
+    assert written(decide(late, POLICY)).attempt is not None
+
+
+def test_a_launch_of_a_young_bare_object_goes_on_after_its_intent() -> None:
+    seen = armed(bare_since=ago(1), target=cluster(swept_since=NOW))
+    assert isinstance(decide(seen, POLICY).actions[0], RunTask)
 
 
 def test_an_open_breaker_waits_until_it_closes() -> None:

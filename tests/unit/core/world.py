@@ -164,6 +164,7 @@ def observation(spec: Mapping[str, Any] = SPEC, **changes: Any) -> Observation:
         "target": cluster(),
         "home": cluster() if status.attempt else None,
         "definition": definition(),
+        "created_at": NOW,
     }
     return Observation(**fields | changes)
 

@@ -42,6 +42,7 @@ class KubeWorld:
                 "name": key.name,
                 "uid": f"4a1f0c7e-0000-4000-8000-{self._uids:012}",
                 "generation": 1,
+                "creationTimestamp": self._clock.now().isoformat(),
                 **meta,
             },
             "spec": dict(spec),

@@ -1,0 +1,82 @@
+"""A status that may not tell all: wiped by somebody, or put back with etcd to before a launch.
+
+Theory. An object with our finalizer but without an attempt (and not one that this process put the
+finalizer on), or with a lower attempt than this process has seen, is in doubt from then on
+(``Observation.bare_since``): a task that nobody knows of may have been launched just before, and
+ECS may not show it yet. What a sweep begun 420 s later (draining.py) does not show does not exist.
+A live task of the object that is seen ends the doubt: it never has two.
+
+A deletion waits that long. So does a launch, but for a young object that was never edited and shows
+no task: it can only have been launched where it is to be launched now, and every token of it still
+lives, so that the same number makes no second task. For that one, one sweep is enough.
+"""
+
+from datetime import datetime, timedelta
+
+from fractal_operator.core.draining import DRAIN, launch_of
+from fractal_operator.core.phases import Situation
+from fractal_operator.core.plan import ClusterView, Observation
+from fractal_operator.core.state import State
+from fractal_operator.core.verdict import Verdict
+
+YOUNG = timedelta(minutes=5)
+
+
+def ends_at(seen: Observation) -> datetime | None:
+    """When the doubt ends: with a sweep begun then or later. None: there is none."""
+    return None if seen.bare_since is None else seen.bare_since + DRAIN
+
+
+def hides(seen: Observation) -> bool:
+    """Whether a task of the object may exist that nobody knows of, so that it must not go yet."""
+    target, ends = seen.target, ends_at(seen)
+    if ends is None or target is None or target.gone:
+        return False  # nothing can have been launched there
+    return not _swept(target, ends)
+
+
+def bars(state: State, target: ClusterView) -> datetime | None:
+    """Since when a sweep of ``target`` must have begun before a launch; None: one has."""
+    since, ends = state.seen.bare_since, ends_at(state.seen)
+    if since is None or ends is None:
+        return None
+    if state.attempt is not None and launch_of(state, state.attempt) is not None:
+        return None  # this process wrote the intent, when nothing barred it
+    wanted = since if _fresh(state, since) else ends
+    return None if _swept(target, wanted) else wanted
+
+
+def _fresh(state: State, since: datetime) -> bool:
+    seen = state.seen
+    young = seen.created_at is not None and since - seen.created_at < YOUNG
+    return young and seen.generation == 1 and state.highest == 0
+
+
+def look(state: State) -> tuple[bool, datetime | None]:
+    """Whether to sweep now and when to look again, so that a doubt ends though nothing waits."""
+    ends = ends_at(state.seen)
+    if ends is None or state.attempt is not None or not hides(state.seen):
+        return False, None
+    return (True, None) if state.now >= ends else (False, ends)
+
+
+def waiting(state: State, situation: Situation, ends: datetime) -> Verdict:
+    """Wait for the doubt's end, and look at once for what ECS shows already."""
+    seen = state.seen
+    since, target = seen.bare_since, seen.target
+    swept = target is not None and since is not None and _swept(target, since)
+    if swept and seen.now < ends:
+        return Verdict(state, situation, again_at=ends)
+    return Verdict(state, situation, wants_sweep=True)
+
+
+def why(ends: datetime) -> str:
+    """What is told of the wait."""
+    return (
+        "The status does not say what was launched: looking at the cluster's tasks until "
+        f"{ends:%H:%M:%S} UTC, when ECS shows all that there can be."
+    )
+
+
+def _swept(cluster: ClusterView, since: datetime) -> bool:
+    return cluster.swept_since is not None and cluster.swept_since >= since
