@@ -202,10 +202,10 @@ def planted(bug: Bug) -> Iterator[dict[str, str]]:
         yield {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def run(bug: Bug, *arguments: str) -> tuple[bool, str]:
-    """Whether the simulation failed with the bug, and all that it said."""
+def run_planted(bug: Bug, module: str, *arguments: str) -> tuple[bool, str]:
+    """Whether a program of the simulation failed with the bug, and all that it said."""
     with planted(bug) as environment:
-        command = [sys.executable, "-m", "tests.simulation.seeds", *arguments]
+        command = [sys.executable, "-m", module, *arguments]
         ended = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
@@ -220,7 +220,8 @@ def main() -> int:
     chosen = [bug for bug in BUGS if not given.names or any(n in bug.name for n in given.names)]
 
     def hunt(bug: Bug) -> str:
-        _, told = run(bug, "--seeds", str(given.seeds), "--jobs", "1")
+        seeds = ("--seeds", str(given.seeds), "--jobs", "1")
+        _, told = run_planted(bug, "tests.simulation.seeds", *seeds)
         caught = re.findall(r"^seed (\d+): (.*)$", told, re.MULTILINE)
         share = f"{len(caught) / given.seeds:5.1%}"
         first = f"seed {caught[0][0]}: {caught[0][1][:90]}" if caught else "not caught"

@@ -7,7 +7,7 @@ product's code changes, other seeds may catch it: the next ones are tried, too.
 import re
 
 import pytest
-from tests.simulation.bugs import BUGS, Bug, run
+from tests.simulation.bugs import BUGS, Bug, run_planted
 
 TRIED = 150
 
@@ -18,6 +18,7 @@ def test_there_is_no_bug_without_a_name_of_its_own() -> None:
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_a_planted_bug_is_caught(bug: Bug) -> None:
-    failed, told = run(bug, "--until", "--first", str(bug.seed), "--seeds", str(TRIED))
+    seeds = ("--until", "--first", str(bug.seed), "--seeds", str(TRIED))
+    failed, told = run_planted(bug, "tests.simulation.seeds", *seeds)
     assert failed, told
     assert re.search(rf"^seed \d+: .*\b{bug.says}", told, re.MULTILINE), told

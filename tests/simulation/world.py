@@ -5,7 +5,7 @@ then the faults cease, and the world has to become what the users asked for last
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -57,10 +57,16 @@ def _silence(name: str) -> FractalError:
 
 
 class World:
-    """Everything that there is. ``plan`` strikes given calls (by number) with given faults."""
+    """Everything that there is. ``plan`` strikes given calls with given faults: by their number, or
+    by their name and their number among those of that name."""
 
     def __init__(
-        self, rng: Random, chaos: Chaos, plan: dict[int, str] | None = None, *, keep: int = 30
+        self,
+        rng: Random,
+        chaos: Chaos,
+        plan: Mapping[int | tuple[str, int], str] | None = None,
+        *,
+        keep: int = 30,
     ) -> None:
         self.rng, self.chaos, self.began, self.plan = rng, chaos, chaos, plan or {}
         self.timeline = Timeline()
@@ -79,6 +85,7 @@ class World:
         self.writes = 0
         self.noting = plan is not None  # a plan's run: only what it says goes wrong
         self.called: list[str] = []
+        self._called: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.meddle: Callable[[str], None] = lambda uid: None  # hears of each attempt's intent
         self.freed: Callable[[ObjectKey], None] = lambda key: None  # hears of names that are free
@@ -138,6 +145,7 @@ class World:
         name, writes = call.method, call.method in WRITES
         if self.noting:
             self.called.append(name)
+            self._called[name] += 1
         error = self._refusal(operator, name)
         kind = self._fault(name) if error is None else ""
         if kind:
@@ -186,7 +194,7 @@ class World:
 
     def _fault(self, name: str) -> str:
         if self.noting:
-            return self.plan.get(self.calls, "")
+            return self.plan.get(self.calls) or self.plan.get((name, self._called[name]), "")
         draw = self.rng.random() / WEIGHT.get(name, 1.0)
         for kind, rate in self.chaos.rates.items():
             draw -= rate
