@@ -11,10 +11,13 @@ SEEDS ?= 1000
 FIRST ?= 1
 SIM_JOBS ?= 2
 ON_SERVER = KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" $(BIN)/python -m pytest -q
+FAULT_JOBS ?= 8
+MINUTES ?= 30
+FAULTS = KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" $(BIN)/python -m tests.e2e.faults
 OF_SERVER := tests/e2e tests/contract/test_kube_api.py tests/integration/test_kube_client.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check format e2e image-test crds docs monitoring simulate bench lock clean
+.PHONY: help install demo dev test check format e2e faults chaos image-test crds docs monitoring simulate bench lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +54,12 @@ e2e: $(INSTALLED) ## End-to-end tests on the cluster of E2E_KUBECONFIG=… (a re
 	@test -n "$(E2E_KUBECONFIG)" || { echo "make e2e needs E2E_KUBECONFIG=path/of/a/kubeconfig" >&2; exit 2; }
 	$(ON_SERVER) -m "not alone" -n $(JOBS) --dist worksteal $(OF_SERVER)
 	$(ON_SERVER) -m alone tests/e2e
+
+faults: $(INSTALLED) ## Kill, cut and stop real parts at every call: PLAN=name or pattern, FAULT_JOBS=8, E2E_KUBECONFIG=…
+	$(FAULTS).run --jobs $(FAULT_JOBS) $(if $(PLAN),--plan '$(PLAN)')
+
+chaos: $(INSTALLED) ## MINUTES=30 of random faults on real parts, SEED=n; then all has to converge
+	$(FAULTS).chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 image-test: $(INSTALLED) ## Build the image with buildah and run it as a pod would (as root; no container engine)
 	@command -v buildah >/dev/null && command -v debootstrap >/dev/null && test "$$(id -u)" = 0 || { echo "make image-test needs root, buildah and debootstrap" >&2; exit 2; }

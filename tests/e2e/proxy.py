@@ -208,8 +208,10 @@ def serving(made: Server) -> Iterator[Server]:
     thread.start()
     try:
         asyncio.run_coroutine_threadsafe(made.start(), loop).result(30)
-        yield made
-        asyncio.run_coroutine_threadsafe(made.stop(), loop).result(30)
+        try:
+            yield made
+        finally:
+            asyncio.run_coroutine_threadsafe(made.stop(), loop).result(30)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

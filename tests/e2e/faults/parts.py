@@ -18,7 +18,7 @@ import sqlalchemy
 from kubernetes import client
 from sqlalchemy.engine import make_url
 from tests.e2e import rights
-from tests.e2e.api import DEADLINE, GIVEN, Api, describe, install_crd, served
+from tests.e2e.api import GIVEN, Api, describe, install_crd, served
 from tests.e2e.faults.pg import PostgresWay
 from tests.e2e.faults.wire import EcsHand, KubernetesHand, Wire
 from tests.e2e.proxy import Relay, proxy, serving
@@ -34,6 +34,8 @@ from fractal_helpers.sql import create_engine
 DIES_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 ECS = [sys.executable, "-m", "fractal_dev.ecs", "--start-seconds", "0.6", "--stop-seconds", "0.3"]
 KUBE = [sys.executable, "-m", "fractal_dev.kube"]
+PATIENCE = 120.0
+"""Seconds for whatever is waited for: many runs go on at once."""
 TEMPLATE = "fractal_template"
 
 
@@ -53,7 +55,7 @@ class Parts:
     """That of the template database, with all tables."""
 
 
-def until(look: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
+def until(look: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     """Wait until ``look`` says so. Looks less often than other tests: many runs go on at once."""
     end = time.monotonic() + seconds
     while not look():

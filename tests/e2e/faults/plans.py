@@ -17,7 +17,7 @@ from tests.e2e.stack import assert_one_at_a_time
 
 STRUCK: tuple[Kind, ...] = ("kill-before", "kill-after", "answer-lost")
 """What each call that changes anything goes through."""
-SETTLED = 60.0
+SETTLED = 120.0
 """Seconds until the end of a run is as that of its reference."""
 
 
