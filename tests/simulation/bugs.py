@@ -183,6 +183,38 @@ BUGS = (
         2,
         "L1",
     ),
+    Bug(
+        "a surge that does not wait until the new task is ready",
+        f"{CORE}/surge.py",
+        "if beside and not steady.shown(state, spec, coming).situation.ready:",
+        "if False:",
+        57,
+        "S3",
+    ),
+    Bug(
+        "a surge that makes a third task",
+        f"{CORE}/surge.py",
+        "if len(state.entries) > 1 or state.surplus:",
+        "if False:",
+        76,
+        "S1",
+    ),
+    Bug(
+        "a surge whose new task, found, displaces the old one",
+        f"{CORE}/merge.py",
+        "if older and spec is not None and spec.update_strategy is UpdateStrategy.SURGE:",
+        "if False:",
+        57,
+        "S3",
+    ),
+    Bug(
+        "a surge for every object",
+        f"{CORE}/surge.py",
+        "if spec.update_strategy is not UpdateStrategy.SURGE or ",
+        "if ",
+        3,
+        "S1",
+    ),
 )
 
 

@@ -65,6 +65,7 @@ class Chaos:
     wipe: bool = False
     restores: int = 0
     force: bool = False
+    surge: bool = False
 
     def told(self) -> str:
         """What is on, in a line."""

@@ -3,10 +3,12 @@
 Everything is counted at the fakes, in the true world, never in what an operator believes.
 
 Safety, looked at whenever something happens:
-    S1  an object (uid) never has two live tasks; an attempt of it is launched once, ever
+    S1  an object (uid) never has two live tasks, or three where the newest was launched under
+        updateStrategy Surge; an attempt of it is launched once, ever
     S2  nothing is launched for an object without our finalizer and a recorded intent of that number
     S3  a task is stopped only if it is ours, and only after a cause: an edit, a suspension, a
-        deletion, a wished restart, a newer task, a time limit
+        deletion, a wished restart, a newer task, a time limit; under Surge one that runs makes
+        way only for one that runs (surges.py)
     S4  the finalizer goes only when the object has no live task, but for a retained one; so the
         reaper finds only what a deletion by force, or a restored etcd, left behind
     S5  attempt.number and observedGeneration never go back, nor does a task in one process's words
@@ -30,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation import rows
 from tests.simulation.faults import CALL_FAULTS
 from tests.simulation.notes import Notes, origin_of
+from tests.simulation.surges import Surges
 from tests.unit.shell.ecs_world import MAIN
 from tests.unit.shell.kube_world import Body
 
@@ -56,6 +59,8 @@ SOMETIMES = (
     "lost race",
     "force-deleted",
     "reaped",
+    "two live tasks under Surge",
+    "surge failed and the old stayed",
 )
 """What a large set of runs must have seen; a run that visits nothing of it proves nothing."""
 
@@ -74,6 +79,7 @@ class Watchman:
 
     def __init__(self, world: "World", notes: Notes) -> None:
         self.world, self.notes = world, notes
+        self.surges = Surges(world, notes)
         self._newest: dict[str, tuple[int, int]] = {}
         self._ranks: dict[tuple[str, str], int] = {}
 
@@ -87,7 +93,9 @@ class Watchman:
         once = notes.launches[uid, number] == 1 or uid in notes.wiped
         require(once, f"S1: attempt {number} of {uid} launched twice")
         live = world.ecs.owned(uid)
-        require(live == [arn], f"S1: {uid} has {len(live)} live tasks: {live}")
+        few = len(live) <= self.surges.most(uid, number)
+        require(arn in live and few, f"S1: {uid} has {len(live)} live tasks: {live}")
+        self.surges.launched(live)
         require(number in notes.intents.get(uid, {}), f"S2: no intent {number} for {uid}")
         if uid in notes.forced:
             notes.sometimes["leaked by force: launched afterwards"] += 1
@@ -154,6 +162,8 @@ class Watchman:
         now = self._newest[uid] = (number, status.observed_generation or 0)
         require(now[0] >= before[0], f"S5: attempt of {uid} went back from {before[0]} to {now[0]}")
         require(now[1] >= before[1], f"S5: observedGeneration of {uid} went back: {before}, {now}")
+        wrong = self.surges.written(self.notes.status(old), body)
+        require(not wrong, wrong)
         self.notes.said(uid, status)
         for entry in status.tasks:
             ran = TaskArn(entry.arn) in self.world.ecs.ran

@@ -32,6 +32,7 @@ ACTS = {
 }
 """What is done to an object that exists, and how often in comparison."""
 
+STRATEGIES = ("Surge", "Surge", "Recreate")
 MEDDLING = ("delete", "delete", "recreate", "suspend", "replace", "move")
 
 
@@ -82,6 +83,7 @@ class Users:
         else:
             chaos = self.world.chaos
             names = [*ACTS, *("force",) * chaos.force, *("wipe",) * chaos.wipe]
+            names += ["strategy"] * chaos.surge
             self.do(rng.choices(names, [ACTS.get(name, 2) for name in names])[0], key)
 
     def do(self, act: str, key: ObjectKey) -> None:
@@ -100,6 +102,8 @@ class Users:
                 kube.edit(key, user=f"user-{stamp}")
             case "policy":
                 kube.edit(key, restartPolicy=self.world.rng.choice(("Always", "OnFailure")))
+            case "strategy":
+                kube.edit(key, updateStrategy=self.world.rng.choice(STRATEGIES))
             case "suspend":
                 kube.edit(key, operatingMode="Suspended")
             case "resume":
@@ -150,7 +154,10 @@ class Users:
 
     def _spec(self) -> dict[str, Any]:
         self._edits += 1
-        return {**SPEC, "environment": [{"name": "MADE", "value": str(self._edits)}]}
+        chosen: dict[str, Any] = {}
+        if self.world.chaos.surge:
+            chosen["updateStrategy"] = self.world.rng.choice(STRATEGIES)
+        return {**SPEC, "environment": [{"name": "MADE", "value": str(self._edits)}], **chosen}
 
     def rest(self) -> None:
         """No more edits; what is paused is unpaused, so that it may become what was asked for."""
