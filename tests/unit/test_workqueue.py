@@ -47,6 +47,35 @@ def test_a_key_is_with_one_worker_at_a_time_and_comes_back_once(queue: WorkQueue
     assert queue.take() is None
 
 
+def test_it_tells_which_key_is_worked_on_for_longest(queue: WorkQueue[str], time: Time) -> None:
+    assert queue.longest() == (0.0, None)
+    for key in ["a", "b"]:
+        queue.add(key)
+        queue.take()
+        time.now += 10
+    assert queue.longest() == (20.0, "a")
+    queue.done("a")
+    assert queue.longest() == (10.0, "b")
+
+
+def test_a_key_is_neglected_while_a_worker_is_free(queue: WorkQueue[str], time: Time) -> None:
+    queue.add("a")
+    queue.add_after("later", 1000)
+    time.now += 30
+    assert queue.neglected(2) == (30.0, "a")
+    assert queue.take() == "a"
+    queue.add("b")
+    time.now += 10
+    assert queue.neglected(2) == (10.0, "b")
+    assert queue.neglected(1) == (0.0, None), "the only worker is busy"
+    queue.done("a")
+    assert queue.neglected(1) == (0.0, "b"), "it may be taken since now"
+    time.now += 5
+    assert queue.neglected(1) == (5.0, "b")
+    queue.take()
+    assert queue.neglected(1) == queue.neglected(2) == (0.0, None), "nothing else is ready"
+
+
 def test_the_earliest_time_wins(queue: WorkQueue[str], time: Time) -> None:
     queue.add_after("a", 30)
     queue.add_after("a", 10)
