@@ -125,7 +125,7 @@ class Outcome:
 
 def run(
     history: History,
-    strikes: Mapping[int, str] | None = None,
+    strikes: Mapping[int | tuple[str, int], str] | None = None,
     *,
     launches: int | None = None,
     chance: int = 0,

@@ -38,7 +38,7 @@ class Plan:
 
 def run_plan(plan: Plan, launches: int | None = None) -> Outcome:
     """The workload under one plan; ``launches``: how many it has to come to."""
-    strikes = {plan.number: plan.kind} if plan.kind else {}
+    strikes: dict[int | tuple[str, int], str] = {plan.number: plan.kind} if plan.kind else {}
     return run(WORKLOAD, strikes, launches=launches, chance=plan.number)
 
 
