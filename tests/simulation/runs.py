@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 
+from tests.simulation import fresh
 from tests.simulation.faults import CALM, Chaos, swarm
 from tests.simulation.invariants import Violation, require
 from tests.simulation.known import KNOWN_OPEN
@@ -173,6 +174,8 @@ def calm(
         why = world.watch.unsettled()
         require(not why, f"L5: it did not stay settled: {why}")
     require(world.writes == writes, f"L5: {world.writes - writes} writes though settled")
+    other = fresh.unlike(world)
+    require(not other, other)
 
 
 def told(when: float, who: str, what: str, about: object) -> str:
