@@ -113,6 +113,7 @@ def task_in(last_status: str, health: str = "UNKNOWN") -> Observation:
 SUSPENDED = {**world.SPEC, "operatingMode": "Suspended"}
 BRIEF = {**world.SPEC, "timeouts": {"lifetimeSeconds": 100}}
 ONCE = {**world.SPEC, "restartPolicy": "Never"}
+SURGE = {**world.SPEC, "updateStrategy": "Surge"}
 OUT_OF_TIME = ended(BRIEF, "Expired", 0)
 UNSWEPT = world.observation(target=world.cluster(swept_since=None))
 
@@ -181,6 +182,20 @@ BESIDE = (
         "Failed",
         "Degraded",
         "runs on, with a spec that cannot be used",
+    ),
+    Case(
+        "",
+        edited(world.running(SURGE), command=["other"]),
+        "InProgress",
+        "Progressing",
+        "runs on until another task is ready",
+    ),
+    Case(
+        "",
+        edited(world.running(SURGE), containerName="none"),
+        "Failed",
+        "Degraded",
+        "runs on, since the edited spec cannot be launched",
     ),
     Case(
         "",

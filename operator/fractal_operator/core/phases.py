@@ -58,6 +58,17 @@ class Situation:
         """The same, with somebody needed: the task goes on, the wish cannot be followed."""
         return replace(self, stalled=reason, reconciling="", message=message)
 
+    def until(self, update: "Situation") -> "Situation":
+        """The same, until another task is ready (Surge), of which ``update`` tells."""
+        text = f"{self.message} It is to be replaced once another is ready: {update.message}"
+        return replace(
+            self,
+            phase=Phase.UPDATING,
+            message=text,
+            reconciling="" if update.stalled else update.reconciling or "Progressing",
+            stalled=update.stalled,
+        )
+
 
 def waiting(reason: str, message: str) -> Situation:
     return Situation(Phase.PENDING, reason, message, reconciling=reason)
@@ -99,17 +110,6 @@ def unhealthy() -> Situation:
 def replacing(attempt: int) -> Situation:
     message = f"Stopping the ECS task of attempt {attempt}; a new one follows."
     return Situation(Phase.UPDATING, "Replacing", message, reconciling="Progressing")
-
-
-def updating(serving: Situation, update: Situation) -> Situation:
-    """A task that goes on until another is Ready (Surge): Ready is its, the rest the other's."""
-    return replace(
-        serving,
-        phase=Phase.UPDATING,
-        message=f"{serving.message} It is to be replaced once another is ready: {update.message}",
-        reconciling="" if update.stalled else update.reconciling or "Progressing",
-        stalled=update.stalled,
-    )
 
 
 def stopping(reason: str, message: str) -> Situation:

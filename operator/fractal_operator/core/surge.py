@@ -114,7 +114,7 @@ def _beside(state: State, spec: Spec, current: Task, update: Verdict, why: str) 
         reads = reads or ending.lookups(state)
     return replace(
         update,
-        situation=phases.updating(serving.situation, update.situation),
+        situation=serving.situation.until(update.situation),
         reads=reads,
         calls=(*update.calls, *ending.stop_calls(state), *adoption.retag(state, current)),
         again_at=min(times, default=None),

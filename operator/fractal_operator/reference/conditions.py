@@ -21,7 +21,9 @@ _TOGETHER = """
 At most one of Reconciling and Stalled is True. When neither is, nothing is left to do. Where the
 object should be otherwise than it is, but a running task is left alone (a spec that cannot be
 used, a stop that ECS refuses), Stalled is True and Ready stays as it is; with `fractal.co/paused`
-or `fractal.co/read-only` Reconciling is True as long as something is left undone.
+or `fractal.co/read-only` Reconciling is True as long as something is left undone. While a task runs
+on until another one is ready (`updateStrategy: Surge`), the phase is Updating, Ready is about the
+task that runs, and Reconciling and Stalled are about the other one.
 """
 
 _REASONS = """

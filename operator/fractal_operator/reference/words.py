@@ -12,7 +12,8 @@ PHASES: Mapping[Phase, str] = {
     Phase.PENDING: "No task yet: something is waited for, or ECS is being asked for a task.",
     Phase.PROVISIONING: "The task exists and starts: ECS's PROVISIONING, PENDING and ACTIVATING.",
     Phase.RUNNING: "The task runs. Whether it can be used is what Ready says.",
-    Phase.UPDATING: "The task is being stopped, another one follows.",
+    Phase.UPDATING: "The task is being stopped, another one follows; with `updateStrategy: Surge` "
+    "it runs on until the other one is ready.",
     Phase.STOPPING: "The task is being stopped, or ends by itself.",
     Phase.SUSPENDED: "No task runs, because `spec.operatingMode` is `Suspended`.",
     Phase.SUCCEEDED: "Done: the main container exited with code 0 and is not started again, or the "
