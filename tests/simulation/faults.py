@@ -25,6 +25,12 @@ happened, but the answer is lost (OutcomeUnknown). ``late``: OutcomeUnknown, and
 that, at most 40 s after the call. ``slow``: it takes up to 13 s.
 """
 
+CANARY = "cAnArY-s3cr3t"
+"""A secret in the texts of errors: it has to stay there."""
+
+BROKEN, UNSTORABLE = "broken", "unstorable"
+"""The names of the object whose reconcile always raises, and of the one whose rows are refused."""
+
 OUTAGES = ("database", "kube", "ecs", "access", "watch", "processes")
 """What is down for up to 400 s. ``access``: ECS refuses the credentials; ``watch``: silent."""
 
@@ -66,6 +72,7 @@ class Chaos:
     restores: int = 0
     force: bool = False
     surge: bool = False
+    poison: bool = False
 
     def told(self) -> str:
         """What is on, in a line."""

@@ -12,7 +12,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
-from tests.simulation.faults import CALM
+from tests.simulation.faults import BROKEN, CALM
 from tests.simulation.world import World
 
 from fractal_models.container import Phase
@@ -42,6 +42,8 @@ NUMBER = re.compile(r"\d+")
 def unlike(world: World) -> str:
     """How a settled world differs from fresh ones ("": in nothing)."""
     for key, body in world.kube.objects.items():
+        if key.name == BROKEN:
+            continue
         if world.notes.status(body).phase not in (Phase.RUNNING, Phase.SUSPENDED):
             continue  # how often it had failed before is part of its path
         annotations = body["metadata"].get("annotations", {})

@@ -30,13 +30,14 @@ Sometimes: the states that a set of runs must have visited, else it proves nothi
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation import rows
-from tests.simulation.faults import CALL_FAULTS
+from tests.simulation.faults import BROKEN, CALL_FAULTS, CANARY
 from tests.simulation.notes import Notes, origin_of
 from tests.simulation.surges import Surges
 from tests.unit.shell.ecs_world import MAIN
 from tests.unit.shell.kube_world import Body
 
 from fractal_models.container import Phase, Status, Task
+from fractal_models.kube import ObjectKey
 from fractal_models.observed import STATE_RANK, TaskArn
 from fractal_operator.core import tokens
 from fractal_operator.core.plan import FINALIZER
@@ -63,6 +64,10 @@ SOMETIMES = (
     "surge failed and the old stayed",
 )
 """What a large set of runs must have seen; a run that visits nothing of it proves nothing."""
+
+
+MOST_TRIES, BROKEN_AGAIN = 20, 60.0
+"""How often one process may try an object that is broken: at first, and then once in a minute."""
 
 
 class Violation(BaseException):
@@ -179,7 +184,19 @@ class Watchman:
         if all(each.last_status != entry.last_status for each in before.tasks):
             self._ranks[known] = rank
 
-    # --- S8 ---
+    # --- S7, S8, S9 ---
+
+    def shows(self, what: object) -> None:
+        """A status, an Event or rows are about to be stored."""
+        require(CANARY not in str(what), f"S7: a secret stands in {what}")
+
+    def taken(self, key: ObjectKey, waited: float, tries: int) -> None:
+        """A process begins to look at an object, for the ``tries``-th time in its life."""
+        if key.name == BROKEN:
+            most = MOST_TRIES + self.world.timeline.now / BROKEN_AGAIN
+            require(tries <= most, f"S9: a broken object was tried {tries} times")
+        late = self.world.settled and waited > 1.0
+        require(not late, f"S9: {key} had to wait for {waited:.0f} s")
 
     def panic(self, name: str, error: Exception | None) -> None:
         raise Violation(f"S8: {name} panics: {error!r}") from error
@@ -190,7 +207,7 @@ class Watchman:
         """Why the world is not yet what the users asked for last ("": it is)."""
         world = self.world
         for body in world.kube.objects.values():
-            why = self._unlike(body)
+            why = self._unlike(body) if body["metadata"]["name"] != BROKEN else ""
             if why:
                 return f"{body['metadata']['name']} ({body['metadata']['uid'][-3:]}): {why}"
         for uid in self.notes.wants:

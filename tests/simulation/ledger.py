@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from tests.simulation.faults import CANARY, UNSTORABLE
 from tests.unit.shell.fakes import FakeLedger, name_of
 from tests.unit.shell.wire import Wire
 
@@ -30,8 +31,12 @@ class SimLedger(FakeLedger):
         return await self._wire.call("close_missing", lambda: self._end(uids, at), uids, at)
 
     def _write(self, batch: Sequence[Record]) -> Sequence[Refused]:
+        refused = []
         for record in batch:
             key = name_of(record)
+            if record.name == UNSTORABLE:
+                refused.append(Refused(record, f"a value that no column takes ({CANARY})"))
+                continue
             match record:
                 case AppStateRecord():
                     known = self.apps.get(key)
@@ -43,7 +48,7 @@ class SimLedger(FakeLedger):
                         self.containers[key] = record
                 case _:
                     self.history.setdefault(key, record)
-        return ()
+        return refused
 
     def _live_uids(self) -> Sequence[str]:
         return [uid for uid, row in self.apps.items() if not row.deleted]

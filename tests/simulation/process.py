@@ -4,6 +4,7 @@ The Runner is the real one. Its loops that only await ports and the clock run as
 that start asyncio tasks (dispatch, sweeps, ring) are played here, in the same order.
 """
 
+from collections import Counter
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,10 @@ class Operator:
         self.clock = SimClock(world.timeline, skew)
         self._jobs: dict[Job, None] = {}  # in the order of their beginning
         self._busy: set[tuple[str, int]] = set()
+        self._workers = 1 if world.began.poison else WORKERS
         self._working = 0
+        self._waited = 0.0
+        self._taken: Counter[ObjectKey] = Counter()
         self._alarm = float("inf")
         self._ticks = 0
         self._compose(elected=elected)
@@ -68,7 +72,7 @@ class Operator:
         kube = Timed(world.kube, wire)
         ecs = Permits(world, FakeEcs(world.ecs, wire))
         ledger = world.ledger.over(wire)
-        self.queue: WorkQueue[ObjectKey] = WorkQueue(clock.monotonic)
+        self.queue: WorkQueue[ObjectKey] = WorkQueue(clock.monotonic, on_wait=self._waits)
         self.leader = Leader(kube, clock, LEASE, self.name, Terms()) if elected else None
         refused: list[Refused] = []
         self.shell = wire_up(
@@ -83,7 +87,7 @@ class Operator:
             health=Health(clock.monotonic, steps=STEPS),
             refused=refused.append,
             duplicate=lambda: world.watch.duplicate_seen(self.name),
-            knobs=Knobs(WORKERS, sweep_seconds=60.0, ring_seconds=RING_TICKS * TICK_SECONDS),
+            knobs=Knobs(self._workers, sweep_seconds=60.0, ring_seconds=RING_TICKS * TICK_SECONDS),
         )
         self.runner, self.recorder = self.shell.runner, self.shell.recorder
         self.observer = self.shell.observer
@@ -151,17 +155,22 @@ class Operator:
 
         self.answer(self._job(coro, ended), None, None)
 
+    def _waits(self, seconds: float) -> None:
+        self._waited = seconds
+
     def _dispatch(self) -> None:
         if not self.alive or not self.shell.agenda.led.is_set():
             return
-        while self._working < WORKERS:
+        while self._working < self._workers:
             key = self.queue.take()
             if key is None:
                 break
+            self._taken[key] += 1
+            self.world.watch.taken(key, self._waited, self._taken[key])
             self._working += 1
             self._go(self.shell.workers.reconcile(key), self._reconciled)
         due = self.queue.next_deadline()
-        if due is not None and self._working < WORKERS:
+        if due is not None and self._working < self._workers:
             when = due - 1000.0  # the monotonic clock of this machine
             if when < self._alarm:
                 self._alarm = when

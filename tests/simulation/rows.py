@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from tests.simulation.faults import BROKEN, UNSTORABLE
+
 from fractal_models.container import Phase
 from fractal_models.observed import TaskArn
 
@@ -28,6 +30,8 @@ def _apps(world: "World") -> Iterator[str]:
     ledger, notes = world.ledger, world.notes
     alive = {body["metadata"]["uid"]: body for body in world.kube.objects.values()}
     for uid, body in alive.items():
+        if body["metadata"]["name"] in (BROKEN, UNSTORABLE):
+            continue
         phase, row = notes.status(body).phase, ledger.apps.get(uid)
         state = row.state if row is not None else "wanting"
         if row is not None and row.deleted:

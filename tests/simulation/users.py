@@ -6,6 +6,8 @@ They know nothing of the operator: each act is one write to the API server, at a
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.faults import BROKEN, UNSTORABLE
+
 from fractal_models.kube import ObjectKey
 from fractal_operator.core.annotations import ADOPT, PAUSED
 
@@ -48,6 +50,10 @@ class Users:
 
     def begin(self) -> None:
         self.world.ecs.put("foreign", "deploy-tool")
+        if self.world.chaos.poison:
+            kube = self.world.kube
+            kube.create(ObjectKey("default", BROKEN), SPEC, deletionTimestamp="some day")
+            kube.create(ObjectKey("default", UNSTORABLE), SPEC)
         for key in self.keys:
             self.world.timeline.after(self.world.rng.random() * 30, lambda key=key: self._go(key))  # type: ignore[misc]
 

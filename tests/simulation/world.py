@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from tests.simulation.ecs import SimEcs
-from tests.simulation.faults import LATEST_LANDING, Chaos
+from tests.simulation.faults import BROKEN, CANARY, LATEST_LANDING, Chaos
 from tests.simulation.invariants import Watchman
 from tests.simulation.kube import SimKube
 from tests.simulation.ledger import SimLedger
@@ -44,16 +44,20 @@ WEIGHT = {"run_task": 12.0, "write_status": 4.0, "set_finalizers": 4.0, "stop_ta
 
 WRITES = KUBE_WRITES | ECS_WRITES | LEDGER_WRITES | LEASES - {"get_lease"}
 
-REFUSALS = {
-    "refused": Unavailable("simulated: refused"),
-    "throttled": Throttled("simulated: Rate exceeded"),
-}
+SECRET = f"simulated, postgresql://fractal:{CANARY}@db/fractal, aws_secret_access_key={CANARY}"
+REFUSALS = {"refused": Unavailable(f"refused: {SECRET}"), "throttled": Throttled(SECRET)}
 
 
 def _silence(name: str) -> FractalError:
     """No answer: of a read it matters nothing whether it happened."""
-    text = "simulated: no answer"
+    text = f"no answer: {SECRET}"
     return OutcomeUnknown(text) if name in WRITES else Unavailable(text)
+
+
+def _of_the_broken(call: Pending) -> bool:
+    """Whether a call tells of the object whose reconcile always raises: it is told so for ever."""
+    first = call.arguments[0] if call.arguments else None
+    return isinstance(first, dict) and first.get("metadata", {}).get("name") == BROKEN
 
 
 class World:
@@ -91,6 +95,7 @@ class World:
         self.freed: Callable[[ObjectKey], None] = lambda key: None  # hears of names that are free
         self.trace: deque[tuple[float, str, str, Any]] = deque(maxlen=keep or None)
         self.starts = 0
+        self.settled = False
 
     def log(self, who: str, what: str, about: Any = "") -> None:
         self.trace.append((self.timeline.now, who, what, about))
@@ -216,6 +221,8 @@ class World:
         self.ecs.reader = operator.clock
         if call.method == "run_task":
             self.notes.meets(call.arguments[0])
+        if call.method in ("write_status", "post_event", "write"):
+            self.watch.shows(call.arguments[-1])
         try:
             value = self._stale_list() if call.method == "list" else call.do()
         except FractalError as error:
@@ -223,7 +230,7 @@ class World:
             self.log(operator.name, f"{call.method} {kind}! {error}", call)
             return None, error
         if call.method in WRITES:
-            self.writes += call.method in NOTABLE
+            self.writes += call.method in NOTABLE and not _of_the_broken(call)
             self.watch.landed(operator, call, value)
         self.log(operator.name, f"{call.method} {kind}".strip(), call)
         return value, None

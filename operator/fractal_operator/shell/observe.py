@@ -12,9 +12,9 @@ from datetime import datetime
 from fractal_models.errors import FractalError, Rejected
 from fractal_models.observed import Address, ObservedTask, TaskArn
 from fractal_operator.core import backoff
-from fractal_operator.core.plan import Problem
 from fractal_operator.ports import Clock, Ecs
 from fractal_operator.shell.clusters import Cluster, Clusters
+from fractal_operator.shell.problems import problem_of
 from fractal_operator.shell.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -97,8 +97,7 @@ class Observer:
         if code == "ClusterNotFoundException":
             cluster.known = False  # deleted since: ask what it is before the next sweep
             cluster.info = None
-        kind = type(error).__name__
-        cluster.problem = Problem(kind, str(error), self._clock.now(), code)
+        cluster.problem = problem_of(error, self._clock.now())
         log.warning(
             "sweep of ECS cluster %s in %s failed: %s", cluster.reference, cluster.region, error
         )
