@@ -22,7 +22,7 @@ if GIVEN:
     collect_ignore = list(STANDIN_ONLY)
 else:
     # Helm needs a server with RBAC and server-side apply.
-    collect_ignore = ["test_chart.py", "test_rights.py", "test_waiting.py"]
+    collect_ignore = ["test_chart.py", "test_rights.py", "test_uninstall.py", "test_waiting.py"]
     if not prometheus.available():
         collect_ignore.append("test_monitoring.py")  # tests/conftest.py says so
     if not image.available():

@@ -26,7 +26,9 @@ ROOT = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 
 # Expressions whose value is a reason, and where it is explained.
 IN_FAILURES_PAGE = {"words.reason"}
-HANDED_ON = {"reason", "situation.reason", "situation.reconciling", "situation.stalled"}
+HANDED_ON = {"reason", "said.reason"} | {
+    f"situation.{name}" for name in ("reason", "reconciling", "stalled")
+}
 PHASE_OR_CONDITION = {"new.phase.value", "each.reason", "broken.REASON"}
 
 

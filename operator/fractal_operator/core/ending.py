@@ -7,9 +7,18 @@ attempt whose outcome is unknown is drained first (launch.py): what appears is s
 from dataclasses import replace
 from datetime import timedelta
 
-from fractal_models.container import Attempt, DeletionPolicy, Role, Task
+from fractal_models.container import Attempt, ConditionStatus, DeletionPolicy, Role, Task
 from fractal_models.observed import ObservedTask
-from fractal_operator.core import adoption, doubt, draining, failures, losses, phases, tokens
+from fractal_operator.core import (
+    adoption,
+    broken,
+    doubt,
+    draining,
+    failures,
+    losses,
+    phases,
+    tokens,
+)
 from fractal_operator.core.annotations import ABANDON
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import Action, RemoveFinalizer, StopTask, TagTask
@@ -116,6 +125,23 @@ def refused_stop(state: State, situation: Situation) -> Situation:
         if task is not None and task.live and refused and problem is not None:
             words = failures.rejection(problem.code, problem.message)
             return situation.but_stalled(words.reason, words.message(problem.message))
+    return _as_said(state, situation) if _unasked(state) else situation
+
+
+def _unasked(state: State) -> bool:
+    """Whether a task is to be stopped that this process has not asked ECS to stop yet."""
+    retiring = (entry.arn for entry in state.entries if entry.role is Role.RETIRING)
+    tasks = (state.task(arn) for arn in retiring if arn not in state.seen.stops)
+    return any(task is None or task.desired_status != "STOPPED" for task in tasks)
+
+
+def _as_said(state: State, situation: Situation) -> Situation:
+    """With what a process before this one was refused: that nobody has asked yet is no news."""
+    status = state.seen.status
+    for said in status.conditions:
+        stalled = said.type == "Stalled" and said.status is ConditionStatus.TRUE
+        if stalled and status.phase is situation.phase and said.reason != broken.REASON:
+            return situation.but_stalled(said.reason, said.message)
     return situation
 
 
@@ -210,6 +236,8 @@ def _or_stuck(verdict: Verdict) -> Verdict:
     problems += [view.problem.message for view in views if view.problem]
     if seen.lookup is not None and seen.lookup.problem is not None:
         problems.append(seen.lookup.problem.message)
+    if not problems and verdict.situation.stalled == "DeletionStuck":
+        return verdict  # as another process has said it, who knew why
     why = problems[0] if problems else "ECS does not confirm that the task has stopped"
     text = (
         f"{why.rstrip('.')}. The object is kept so that no task is forgotten. Repair the access to "
