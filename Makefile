@@ -17,7 +17,7 @@ FAULTS = KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KU
 OF_SERVER := tests/e2e tests/contract/test_kube_api.py tests/integration/test_kube_client.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check format e2e faults chaos image-test crds docs monitoring simulate bench lock clean
+.PHONY: help install demo dev test check format e2e faults chaos image-test crds docs monitoring simulate bugs bench lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ monitoring: $(INSTALLED) ## Tests of dashboard and alerts with a real Prometheus
 
 simulate: $(INSTALLED) ## Seeds of faults on the real core and shell: SEEDS=1000 FIRST=1, SEED=n replays one, SWEEP=1 strikes each call
 	$(BIN)/python -m tests.simulation.seeds --jobs $(SIM_JOBS) --seeds $(SEEDS) --first $(FIRST) $(if $(SEED),--seed $(SEED)) $(if $(SWEEP),--sweep) $(if $(STRICT),--strict)
+
+bugs: $(INSTALLED) ## Plant each known kind of bug in the product; fails if a seed or test does not catch one
+	$(BIN)/python -m tests.simulation.bugs
 
 bench: $(INSTALLED) ## Count writes and AWS calls; exits non-zero if a bound is broken
 	$(BIN)/python -m benchmarks.counts

@@ -4,8 +4,9 @@ import re
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.simulation.bugs import BUGS, run_planted
+from tests.simulation.bugs import run_planted
 from tests.simulation.histories import Chance, Drawn, History, chosen, regression, run
+from tests.simulation.planted import BUGS
 
 
 @settings(
