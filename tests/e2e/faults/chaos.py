@@ -396,7 +396,9 @@ def _tell(found: Truth, users: Users, nemesis: Nemesis, guard: Guard, healed: fl
     print(
         f"left by force-deletes and not reaped {len(found.owed)} (of {len(users.forced)} objects)"
     )
-    print(f"converged within {healed:.0f} s; {found.rows} rows compared")
+    print(
+        f"{'not ' * bool(found.wrong)}converged within {healed:.0f} s; {found.rows} rows compared"
+    )
     print(f"wrong in the end: {len(found.wrong)}")
     for each in (*found.duplicates, *found.leaked, *found.wrong):
         print(f"  {each}")

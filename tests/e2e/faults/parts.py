@@ -5,7 +5,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,8 @@ from fractal_helpers import migrate
 from fractal_helpers.sql import create_engine
 
 DIES_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
+MORTAL = (*DIES_WITH_PARENT, *OPERATOR)
+"""The operator, which ends with the process that started it, however that ends."""
 ECS = [sys.executable, "-m", "fractal_dev.ecs", "--start-seconds", "0.6", "--stop-seconds", "0.3"]
 KUBE = [sys.executable, "-m", "fractal_dev.kube"]
 PATIENCE = 120.0
@@ -64,20 +66,6 @@ def until(look: Callable[[], object], what: str, seconds: float = PATIENCE) -> N
 
 
 @dataclass
-class Mortal(Operator):
-    """An operator that dies with the process that started it."""
-
-    def start(self) -> "Mortal":
-        self._began = self.logfile.stat().st_size if self.logfile.exists() else 0
-        with self.logfile.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*DIES_WITH_PARENT, *OPERATOR],
-                env=dict(self.environ), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-        return self
-
-
-@dataclass
 class Stage(World):
     """A world whose operators reach every server by way of the wire."""
 
@@ -90,11 +78,10 @@ class Stage(World):
         environ = super().environ(database_url=database_url, **changes)
         return {**environ, "AWS_ENDPOINT_URL": ecs_url}
 
-    def start(self, *, ready: bool = True, **changes: str) -> Operator:
-        logfile = self.folder / f"operator-{len(self.operators)}.log"
-        made = Mortal(self.environ(**changes), logfile).start()
-        self.operators.append(made)
-        return made.wait_ready() if ready else made
+    def start(
+        self, *, ready: bool = True, command: Sequence[str] = MORTAL, **changes: str
+    ) -> Operator:
+        return super().start(ready=ready, command=command, **changes)
 
 
 @contextmanager
