@@ -165,11 +165,14 @@ def refreshed(entry: Task, task: ObservedTask, main_container: str = "") -> Task
     """The entry with what ECS shows now; PROVISIONING to ACTIVATING is one stage, one write.
 
     But for a task that was long in PROVISIONING: what follows has a time limit of its own.
+    A task that has started never starts again: a process that has just begun may see it as it was.
     """
     stage = entry
+    late = entry.started_at is not None and _group(entry.last_status) > _group(task.last_status)
     waited = entry.since is not None and task.observed_at - entry.since > LONG_PROVISIONING
     slow = waited and entry.last_status == "PROVISIONING" != task.last_status
-    if not entry.last_status or _group(entry.last_status) != _group(task.last_status) or slow:
+    other = not entry.last_status or _group(entry.last_status) != _group(task.last_status)
+    if slow or (other and not late):
         update = {"last_status": task.last_status, "since": task.observed_at}
         stage = entry.model_copy(update=update)
     return stage.model_copy(

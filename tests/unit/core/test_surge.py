@@ -720,6 +720,18 @@ def test_an_adopted_task_serves_until_its_successor_is_ready() -> None:
     assert it.alive[0].arn != foreign
 
 
+@pytest.mark.parametrize("stale", ["PENDING", "RUNNING"])
+def test_an_old_sight_of_the_old_task_does_not_end_it(stale: str) -> None:
+    """A process that has just begun may be shown a task as it was before it ran."""
+    ran = entry(1, started_at=ago(60), reason="Replaced")
+    held = Status(attempt=attempt(2, spec_hash=tokens.spec_hash(SURGE)), tasks=(ran,))
+    seen, plan = settled(beside(status=held, tasks=(task(1, stale, spec_hash="v1:old"),)))
+    assert [(str(each.role), each.last_status) for each in seen.status.tasks] == [
+        ("Current", "RUNNING")
+    ]
+    assert not [each for each in plan.actions if isinstance(each, StopTask)]
+
+
 # --- what is told ---
 
 
