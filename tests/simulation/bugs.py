@@ -70,7 +70,7 @@ def caught(bug: Bug) -> str:
     for tried in (1, TRIED):
         seeds = ("--until", "--first", str(bug.seed), "--seeds", str(tried))
         _, told = run_planted(bug, "tests.simulation.seeds", *seeds)
-        by = re.search(rf"^(seed \d+: {bug.says}.*)$", told, re.MULTILINE)
+        by = re.search(rf"^(seed \d+: .*\b{bug.says}.*)$", told, re.MULTILINE)
         if by:
             return by.group(1)
     return ""

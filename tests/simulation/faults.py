@@ -73,6 +73,7 @@ class Chaos:
     force: bool = False
     surge: bool = False
     poison: bool = False
+    crowd: float = 0.0
 
     def told(self) -> str:
         """What is on, in a line."""

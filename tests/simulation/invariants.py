@@ -60,6 +60,9 @@ SOMETIMES = (
     "lost race",
     "force-deleted",
     "reaped",
+    "adopted after a crash",
+    "database down during a deletion",
+    "throttled by a full bucket",
     "two live tasks under Surge",
     "surge failed and the old stayed",
 )
@@ -169,7 +172,7 @@ class Watchman:
         require(now[1] >= before[1], f"S5: observedGeneration of {uid} went back: {before}, {now}")
         wrong = self.surges.written(self.notes.status(old), body)
         require(not wrong, wrong)
-        self.notes.said(uid, status)
+        self.notes.said(process, uid, status)
         for entry in status.tasks:
             ran = TaskArn(entry.arn) in self.world.ecs.ran
             require(ran or entry.last_status != "RUNNING", f"S6: {entry.arn} never ran")

@@ -20,9 +20,10 @@ RESTARTED = "fractal.co/restart-requested-at"
 class Notes:
     """``intents``: uid -> attempt -> when its intent was recorded. ``ends``: uid -> attempts that
     a status called ended. ``wants``: uid -> (when, what its user wanted from then on, restart).
-    ``launches``: how often an attempt (uid, number) was launched. ``forced``: uids whose objects
-    were taken away by force. ``wiped``: those whose status was, or was put back to what it had
-    been. ``sometimes``: what was visited. ``known``: how often which known, open bug was seen."""
+    ``launches``: how often an attempt (uid, number) was launched; ``held``: those whose task a
+    status has named. ``forced``: uids whose objects were taken away by force. ``wiped``: those
+    whose status was, or was put back to what it had been. ``sometimes``: what was visited.
+    ``known``: how often which known, open bug was seen."""
 
     def __init__(self, world: "World") -> None:
         self.world = world
@@ -31,6 +32,7 @@ class Notes:
         self.ends: dict[str, set[int]] = {}
         self.wants: dict[str, list[tuple[float, str, str]]] = {}
         self.launches: Counter[tuple[str, int]] = Counter()
+        self.held: set[tuple[str, int]] = set()
         self.forced: set[str] = set()
         self.wiped: set[str] = set()
         self.sometimes: Counter[str] = Counter()
@@ -66,6 +68,7 @@ class Notes:
         what = tokens.spec_hash(spec) or ""
         if kind == "DELETED" or "deletionTimestamp" in body["metadata"]:
             what = "deleted"
+            self.sometimes["database down during a deletion"] += "database" in self.world.down
         elif spec.get("operatingMode") == "Suspended":
             what = "suspended"
         restart = body["metadata"].get("annotations", {}).get(RESTARTED, "")
@@ -74,8 +77,14 @@ class Notes:
             wants.append((self.world.timeline.now, what, restart))
             self.world.log("users", f"want {what} {restart}".strip(), body["metadata"]["name"])
 
-    def said(self, uid: str, status: Status) -> None:
-        """A status was written."""
+    def said(self, process: str, uid: str, status: Status) -> None:
+        """A status was written by a process."""
+        attempt = status.attempt
+        if attempt and any(task.attempt == attempt.number for task in status.tasks):
+            known = uid, attempt.number
+            taken = known not in self.held and attempt.issued_by != process
+            self.sometimes["adopted after a crash"] += taken
+            self.held.add(known)
         number = status.attempt.number if status.attempt else 0
         if number and number not in self.intents.setdefault(uid, {}):
             self.intents[uid][number] = self.world.timeline.now

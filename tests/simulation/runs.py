@@ -71,7 +71,8 @@ def run_seed(seed: int, *, keep: int = 30, strict: bool = False) -> Result:
     # Drawn apart: the other seeds stay the runs that they were.
     surge = Random(f"surge {seed}").random() < SURGING
     poison = Random(f"poison {seed}").random() < POISONED
-    chaos = replace(swarm(rng), surge=surge, poison=poison)
+    crowd = Random(f"crowd {seed}").choice((0.0, 0.0, 0.0, 0.97, 0.985))
+    chaos = replace(swarm(rng), surge=surge, poison=poison, crowd=crowd)
     if "adoption" in KNOWN_OPEN and not strict:
         chaos = replace(chaos, adopt=False)
     return run_chaos(seed, rng, chaos, keep=keep, strict=strict)
@@ -160,6 +161,7 @@ def calm(
         visible_after=world.chaos.visible_after,
     )
     world.chaos = world.ecs.chaos = chaos
+    world.quotas.crowd = 0.0
     users.rest()
     world.log("world", "faults cease")
     if not chaos.election:

@@ -17,6 +17,7 @@ from tests.simulation.kube import SimKube
 from tests.simulation.ledger import SimLedger
 from tests.simulation.notes import Notes
 from tests.simulation.process import Operator
+from tests.simulation.quotas import Quotas
 from tests.simulation.timeline import Job, Pending, SimClock, Timeline
 from tests.unit.shell.kube_world import Body
 from tests.unit.shell.wire import Wire
@@ -81,6 +82,8 @@ class World:
         hooks = self.watch.launched, self.watch.stops, self.watch.tagged
         self.ecs = SimEcs(self.timeline, rng, *hooks)
         self.ecs.chaos = chaos
+        self.quotas = Quotas(self.clock.monotonic)
+        self.quotas.crowd = chaos.crowd
         self.ledger = SimLedger(Wire())
         self.operators: list[Operator | None] = [None] * chaos.operators
         self.unruled = chaos.operators > 1 and not chaos.election  # both act, at once
@@ -224,9 +227,11 @@ class World:
         if call.method in ("write_status", "post_event", "write"):
             self.watch.shows(call.arguments[-1])
         try:
+            self.quotas.spend(call.method)
             value = self._stale_list() if call.method == "list" else call.do()
         except FractalError as error:
             self.notes.refused(error)
+            self.notes.sometimes["throttled by a full bucket"] += isinstance(error, Throttled)
             self.log(operator.name, f"{call.method} {kind}! {error}", call)
             return None, error
         if call.method in WRITES:
