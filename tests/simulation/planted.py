@@ -221,6 +221,14 @@ BUGS = (
         also=(("body = await self._kube.get(key)", "body = None"),),
     ),
     Bug(
+        "the reaper stops what was retained",
+        f"{CORE}/orphans.py",
+        "return Kind.RETAINED",
+        "pass",
+        46,
+        "S4",
+    ),
+    Bug(
         "the reaper looks away",
         f"{SHELL}/reap.py",
         "for task in judgement.stop if self._stops else ():",
