@@ -87,8 +87,13 @@ def database(namespace: str, errors: int, written: int) -> dict[str, str]:
     }
 
 
+def stands(watchdog: str, seconds: str, limit: int) -> dict[str, str]:
+    labels = f',watchdog="{watchdog}"'
+    found = gauge("fractal_watchdog_seconds", seconds, labels)
+    return found | gauge("fractal_watchdog_limit_seconds", f"{limit}x60", labels)
+
+
 STALLED = ',type="Stalled",status="True"'
-PATCHES = f'fractal_kube_requests_total{{{JOB},verb="patch",resource="x",code="200"}}'
 LONGEST = f"workqueue_longest_running_processor_seconds{QUEUE}"
 DONE = f"workqueue_work_duration_seconds_count{QUEUE}"
 RECONCILES = f"controller_runtime_reconcile_total{MINE}"
@@ -200,24 +205,10 @@ CASES = (
     Case(
         "FractalSweepStale", "each minute one", False, gauge("fractal_sweep_age_seconds", "60x60")
     ),
-    Case(
-        "FractalWatchSilent",
-        "written, not told",
-        True,
-        gauge("fractal_watch_last_event_timestamp_seconds", "60x60") | {PATCHES: "0+2x60"},
-    ),
-    Case(
-        "FractalWatchSilent",
-        "nothing happens",
-        False,
-        gauge("fractal_watch_last_event_timestamp_seconds", "60x60") | {PATCHES: "9x60"},
-    ),
-    Case(
-        "FractalWatchSilent",
-        "told at once",
-        False,
-        gauge("fractal_watch_last_event_timestamp_seconds", "0+60x60") | {PATCHES: "0+2x60"},
-    ),
+    Case("FractalStandstill", "a deaf watch", True, stands("watch", "0x20 60 120 0x60", 120)),
+    Case("FractalStandstill", "long ago", False, stands("watch", "0x10 60 120 0x60", 120)),
+    Case("FractalStandstill", "the API is down", False, stands("watch", "0+10x6 10x60", 120)),
+    Case("FractalStandstill", "a slow call", False, stands("worker", "0x20 60 120 0x60", 600)),
     Case(
         "FractalContainersStalled",
         "one",

@@ -83,6 +83,16 @@ LOOKING = Row(
                 "{{instance}}",
             ),
         ),
+        Panel(
+            "Watchdogs: share of the limit",
+            "For how long a part has stood still though it should not. At 100 % the process ends.",
+            "percentunit",
+            one(
+                "max by (watchdog) (fractal_watchdog_seconds{} / fractal_watchdog_limit_seconds{})",
+                "{{watchdog}}",
+            ),
+            alarming=0.8,
+        ),
     ),
 )
 

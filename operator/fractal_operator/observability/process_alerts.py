@@ -94,14 +94,13 @@ PROCESS: tuple[Alert, ...] = (
         "The last complete sweep of a cluster was {{ $value | humanizeDuration }} ago.",
     ),
     Alert(
-        "FractalWatchSilent",
+        "FractalStandstill",
         "warning",
-        "5m",
-        "time() - max by (job, namespace, instance)"
-        " (fractal_watch_last_event_timestamp_seconds) > 300\n"
-        "and sum by (job, namespace, instance)"
-        ' (increase(fractal_kube_requests_total{verb="patch",code="200"}[5m])) > 0',
-        "The watch of FractalContainers tells nothing, though they change.",
-        "Objects were written, but the watch has been silent for {{ $value | humanizeDuration }}.",
+        "",
+        "max by (job, namespace, watchdog) (max_over_time(fractal_watchdog_seconds[15m])\n"
+        "  / max_over_time(fractal_watchdog_limit_seconds[15m])) > 0.8",
+        "A part of the operator stands still.",
+        "The watchdog {{ $labels.watchdog }} of {{ $labels.namespace }}/{{ $labels.job }} has found"
+        " {{ $value | humanizePercentage }} of its limit, at which the process ends.",
     ),
 )
