@@ -59,6 +59,7 @@ class Recording:
             except FractalError as error:
                 log.warning("auditing the database failed, tried again later: %s", error)
             else:
+                self._metrics.orphans.labels("row").set(closed)
                 if closed:
                     log.warning("closed the database rows of %d objects that are gone", closed)
             await self._clock.sleep(AUDIT_SECONDS)

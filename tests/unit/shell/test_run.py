@@ -276,6 +276,7 @@ def test_the_database_is_audited_against_a_fresh_list(world: World) -> None:
         after = Live(world)
         async with started(after):
             await after.until(lambda: bool(world.ledger.closed), passing=60)
+            await after.until(lambda: after.value("fractal_orphans", kind="row") == 1)
         assert world.ledger.closed == [uid]
 
     run(audited())
