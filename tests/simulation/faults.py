@@ -37,6 +37,9 @@ OUTAGES = ("database", "kube", "ecs", "access", "watch", "processes")
 LATEST_LANDING = 40.0
 """A call reaches its server within this (a bound of the drain, docs/safety.md)."""
 
+LATEST_BEYOND = 1200.0
+"""Within this, where a run breaks that bound: then only the reaper's promise holds."""
+
 MOST_SKEW = 45.0
 LONGEST_LAG = 300.0
 
@@ -74,6 +77,7 @@ class Chaos:
     surge: bool = False
     poison: bool = False
     crowd: float = 0.0
+    beyond: float = 0.0
 
     def told(self) -> str:
         """What is on, in a line."""

@@ -60,6 +60,7 @@ SOMETIMES = (
     "lost race",
     "force-deleted",
     "reaped",
+    "launched outside the bounds",
     "adopted after a crash",
     "database down during a deletion",
     "throttled by a full bucket",
@@ -98,6 +99,10 @@ class Watchman:
         uid, number = origin_of(world.ecs.tasks[arn].started_by)
         world.log("ecs", f"launches attempt {number}", arn)
         notes.launches[uid, number] += 1
+        if world.landing == "beyond":
+            notes.strays(uid)
+        if uid in notes.strayed:
+            return
         once = notes.launches[uid, number] == 1 or uid in notes.wiped
         require(once, f"S1: attempt {number} of {uid} launched twice")
         live = world.ecs.owned(uid)
@@ -161,7 +166,8 @@ class Watchman:
             if live and self.notes.open("task hidden when the status was wiped", wiped):
                 self.notes.forced.add(uid)  # the reaper's
                 return
-            require(not live, f"S4: the finalizer of {uid} went while {live} lived")
+            stray = uid in self.notes.strayed
+            require(stray or not live, f"S4: the finalizer of {uid} went while {live} lived")
 
     def _status_written(self, process: str, old: Body, body: Body) -> None:
         uid, status = body["metadata"]["uid"], self.notes.status(body)

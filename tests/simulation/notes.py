@@ -21,8 +21,9 @@ class Notes:
     """``intents``: uid -> attempt -> when its intent was recorded. ``ends``: uid -> attempts that
     a status called ended. ``wants``: uid -> (when, what its user wanted from then on, restart).
     ``launches``: how often an attempt (uid, number) was launched; ``held``: those whose task a
-    status has named. ``forced``: uids whose objects were taken away by force. ``wiped``: those
-    whose status was, or was put back to what it had been. ``sometimes``: what was visited.
+    status has named. ``forced``: uids whose objects were taken away by force, or of which a task
+    ``strayed`` in outside the bounds: what they leave is the reaper's. ``wiped``: those whose
+    status was taken away, or put back to what it had been. ``sometimes``: what was visited.
     ``known``: how often which known, open bug was seen."""
 
     def __init__(self, world: "World") -> None:
@@ -34,6 +35,7 @@ class Notes:
         self.launches: Counter[tuple[str, int]] = Counter()
         self.held: set[tuple[str, int]] = set()
         self.forced: set[str] = set()
+        self.strayed: set[str] = set()
         self.wiped: set[str] = set()
         self.sometimes: Counter[str] = Counter()
         self.known: Counter[str] = Counter()
@@ -95,6 +97,12 @@ class Notes:
         """A user takes an object away with all its finalizers."""
         self.forced.add(uid)
         self.sometimes["force-deleted"] += 1
+
+    def strays(self, uid: str) -> None:
+        """A launch comes later than the bounds of docs/safety.md allow: no wait can cover it."""
+        self.strayed.add(uid)
+        self.forced.add(uid)
+        self.sometimes["launched outside the bounds"] += 1
 
     def wipes(self, uid: str) -> None:
         """A user takes an object's status away."""

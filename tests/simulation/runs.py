@@ -9,13 +9,14 @@ from functools import partial
 from random import Random
 
 from tests.simulation import fresh
-from tests.simulation.faults import BROKEN, CALM, Chaos, swarm
+from tests.simulation.faults import BROKEN, CALL_FAULTS, CALM, LATEST_BEYOND, Chaos, swarm
 from tests.simulation.invariants import Violation, require
 from tests.simulation.known import KNOWN_OPEN
 from tests.simulation.users import Users
 from tests.simulation.world import World
 
 SURGING = 0.4  # the share of runs in which users choose updateStrategy
+BEYOND = 0.05  # in which launches may land outside the bounds of docs/safety.md
 POISONED = 0.1  # the share of runs with objects that always make trouble
 CHAOS_SECONDS = 720.0
 CALM_SECONDS = 3600.0
@@ -72,7 +73,10 @@ def run_seed(seed: int, *, keep: int = 30, strict: bool = False) -> Result:
     surge = Random(f"surge {seed}").random() < SURGING
     poison = Random(f"poison {seed}").random() < POISONED
     crowd = Random(f"crowd {seed}").choice((0.0, 0.0, 0.0, 0.97, 0.985))
-    chaos = replace(swarm(rng), surge=surge, poison=poison, crowd=crowd)
+    beyond = 0.7 if Random(f"beyond {seed}").random() < BEYOND else 0.0
+    chaos = replace(swarm(rng), surge=surge, poison=poison, crowd=crowd, beyond=beyond)
+    if beyond:
+        chaos = replace(chaos, rates={**chaos.rates, "late": CALL_FAULTS["late"] * 3})
     if "adoption" in KNOWN_OPEN and not strict:
         chaos = replace(chaos, adopt=False)
     return run_chaos(seed, rng, chaos, keep=keep, strict=strict)
@@ -167,6 +171,8 @@ def calm(
     if not chaos.election:
         world.retire()  # of two that both lead only safety is asked
     world.boot()
+    if world.began.beyond:  # what is under way has to land first
+        world.timeline.run(world.timeline.now + LATEST_BEYOND)
     # After a restore numbers come again whose tokens are bound: each may cost 45 minutes.
     deadline = world.timeline.now + CALM_SECONDS * (6 if world.began.restores else 1)
     while world.watch.unsettled():

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from tests.simulation.ecs import SimEcs
-from tests.simulation.faults import BROKEN, CANARY, LATEST_LANDING, Chaos
+from tests.simulation.faults import BROKEN, CANARY, LATEST_BEYOND, LATEST_LANDING, Chaos
 from tests.simulation.invariants import Watchman
 from tests.simulation.kube import SimKube
 from tests.simulation.ledger import SimLedger
@@ -99,6 +99,7 @@ class World:
         self.trace: deque[tuple[float, str, str, Any]] = deque(maxlen=keep or None)
         self.starts = 0
         self.settled = False
+        self.landing = ""
 
     def log(self, who: str, what: str, about: Any = "") -> None:
         self.trace.append((self.timeline.now, who, what, about))
@@ -171,6 +172,9 @@ class World:
         if kind in ("lost", "late"):
             answered = now + rng.uniform(2, 15)
             landed = sent if kind == "lost" else rng.uniform(answered, now + LATEST_LANDING)
+            beyond = self.chaos.beyond if (kind, name) == ("late", "run_task") else 0.0
+            if beyond and rng.random() < beyond:
+                kind, landed = "beyond", now + rng.uniform(LATEST_LANDING, LATEST_BEYOND)
             if writes:
                 self.timeline.at(landed, partial(self._effect, operator, call, kind))
             self.timeline.at(answered, partial(operator.answer, job, None, _silence(name)))
@@ -221,7 +225,7 @@ class World:
         self, operator: Operator, call: Pending, kind: str
     ) -> tuple[Any, FractalError | None]:
         """The call happens, whether or not anybody hears of it."""
-        self.ecs.reader = operator.clock
+        self.ecs.reader, self.landing = operator.clock, kind
         if call.method == "run_task":
             self.notes.meets(call.arguments[0])
         if call.method in ("write_status", "post_event", "write"):
