@@ -368,7 +368,7 @@ def main() -> int:
         given = stack.enter_context(parts(home))
         print(f"{given.api.name}: {args.minutes:g} minutes, SEED={args.seed}", flush=True)
         postgres = stack.enter_context(postgres_server())
-        made = stage(given, home / "world", leases=True, postgres=postgres, nursed=False)
+        made = stage(given, home / "world", postgres=postgres, nursed=False)
         world = stack.enter_context(made)
         users, nemesis, guard = run(world, postgres, args.minutes, args.seed)
         began = time.monotonic()

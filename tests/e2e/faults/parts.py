@@ -43,13 +43,9 @@ TEMPLATE = "fractal_template"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The servers that runs share; plain values, so that other processes can use them, too.
-
-    ``operator`` is a kubeconfig with the rights of the chart, where the API server knows rights.
-    """
+    """The servers that runs share; plain values, so that other processes can use them, too."""
 
     api: Api
-    operator: str
     ecs_url: str
     postgres: Path
     """The directory of its data and of its socket."""
@@ -118,19 +114,13 @@ def parts(home: Path) -> Iterator[Parts]:
         install_crd(api)
         ecs_url = stack.enter_context(served([*DIES_WITH_PARENT, *ECS]))
         server = stack.enter_context(postgres_server())
-        yield stack.enter_context(shared(api, ecs_url, server, home))
+        yield shared(api, ecs_url, server)
 
 
-@contextmanager
-def shared(api: Api, ecs_url: str, server: Postgres, home: Path) -> Iterator[Parts]:
+def shared(api: Api, ecs_url: str, server: Postgres) -> Parts:
     """Parts of servers that run already."""
     url = _template(server)
-    made = Parts(api, api.kubeconfig, ecs_url, server.directory, url)
-    if not GIVEN:
-        yield made
-        return
-    with new_namespace(api) as namespace, charts_credentials(api, namespace, home) as kubeconfig:
-        yield replace(made, operator=str(kubeconfig))
+    return Parts(api, ecs_url, server.directory, url)
 
 
 def _template(server: Postgres) -> str:
@@ -145,15 +135,20 @@ def _template(server: Postgres) -> str:
 
 
 @contextmanager
-def charts_credentials(api: Api, namespace: str, folder: Path) -> Iterator[Path]:
-    """A kubeconfig with the rights that the chart, installed there, gives to its operator."""
+def credentials(api: Api, namespace: str, folder: Path) -> Iterator[str]:
+    """A kubeconfig with the rights that the chart gives to an operator of this namespace, and no
+    other; on the stand-in, which knows no rights, that of everybody."""
+    if not GIVEN:
+        yield api.kubeconfig
+        return
     place: Any = SimpleNamespace(api=api, namespace=namespace, folder=folder)
+    values = {"crds": {"enabled": False}, "watch": {"namespaces": [namespace]}}
     with helm.Config(kubeconfig_path=api.kubeconfig, namespace=namespace) as config:
-        values = {"crds": {"enabled": False}} | rights.UNCHECKED
         config.install(rights.CHART, rights.RELEASE, values, timeout=TIMEOUT)
         with rights.credentials(place) as kubeconfig:
-            yield kubeconfig
-        config.uninstall(rights.RELEASE, timeout=TIMEOUT)
+            yield str(kubeconfig)
+        for kind in ("clusterrole", "clusterrolebinding"):  # all else goes with the namespace
+            api.kubectl("delete", kind, f"{namespace}:{rights.RELEASE}", "--wait=false")
 
 
 @contextmanager
@@ -161,11 +156,10 @@ def stage(
     given: Parts,
     folder: Path,
     *,
-    leases: bool = False,
     postgres: Postgres | None = None,
     nursed: bool = True,
 ) -> Iterator[Stage]:
-    """A world for one run; with ``leases`` its operators may elect a leader in its namespace.
+    """A world for one run.
 
     ``postgres`` is another server than the shared one. Operators killed by the wire are started
     again if they are ``nursed``.
@@ -176,10 +170,7 @@ def stage(
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         namespace = stack.enter_context(new_namespace(given.api))
-        kubeconfig = given.operator
-        if GIVEN and leases:
-            made = charts_credentials(given.api, namespace, folder)
-            kubeconfig = str(stack.enter_context(made))
+        kubeconfig = stack.enter_context(credentials(given.api, namespace, folder))
         way = stack.enter_context(proxy(kubeconfig, KubernetesHand(wire)))
         ecs = stack.enter_context(serving(Relay(given.ecs_url, EcsHand(wire))))
         pg = stack.enter_context(serving(PostgresWay(given.postgres, wire)))

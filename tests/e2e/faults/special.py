@@ -217,7 +217,7 @@ def stopped_leader(kind: str) -> Callable[..., None]:
     """SIGSTOP of the leader within its launch, SIGCONT when the standby has led and gone on."""
 
     def run(plan: Special, given: Parts, folder: Path, expected: Reference, done: Run) -> None:
-        with stage(given, folder, leases=True) as world:
+        with stage(given, folder) as world:
             play, wire, one, two = _pair(world, plan)
             wire.open(Strike("run-task-1", "stop-before" if kind == "before" else "stop-after"))
             WORKLOADS[plan.workload].act(play)
@@ -233,7 +233,7 @@ def stopped_leader(kind: str) -> Callable[..., None]:
 
 def handed_over(plan: Special, given: Parts, folder: Path, expected: Reference, done: Run) -> None:
     """SIGTERM of the leader in the middle of the workload; the standby goes on."""
-    with stage(given, folder, leases=True) as world:
+    with stage(given, folder) as world:
         play, wire, one, two = _pair(world, plan)
         wire.open()
 

@@ -1,6 +1,5 @@
 """A part of ``make faults`` that is cheap enough for every run of the tests."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,12 +28,9 @@ DELETE: tuple[tuple[str, Kind], ...] = (
 
 
 @pytest.fixture(scope="session")
-def given(
-    api: Api, ecs_url: str, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Parts]:
+def given(api: Api, ecs_url: str, postgres: Postgres) -> Parts:
     """This worker's servers."""
-    with shared(api, ecs_url, postgres, tmp_path_factory.mktemp("faults")) as made:
-        yield made
+    return shared(api, ecs_url, postgres)
 
 
 @pytest.mark.parametrize(
