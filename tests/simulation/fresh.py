@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from tests.simulation.faults import BROKEN, CALM
+from tests.simulation.liveness import unsettled
 from tests.simulation.world import World
 
 from fractal_models.container import Phase
@@ -64,7 +65,7 @@ def _fresh(applied: str) -> Mapping[str, Any]:
     world.boot()
     world.timeline.run(1.0)
     world.kube.create(key, spec, annotations=annotations)
-    while world.watch.unsettled() and world.timeline.now < SETTLED_WITHIN:
+    while unsettled(world) and world.timeline.now < SETTLED_WITHIN:
         world.timeline.run(world.timeline.now + 10)
     world.timeline.run(world.timeline.now + RESYNCED)
     return _shape(world, key)

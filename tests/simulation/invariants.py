@@ -16,7 +16,7 @@ Safety, looked at whenever something happens:
     S7  what errors tell of passwords and keys stands in no status, Event or row
     S8  no status is written that is the stored one; nothing panics; no operator sees a duplicate
     S9  an object that cannot be reconciled, or whose rows PostgreSQL refuses, delays no other
-Liveness, after the faults have ceased, within an hour:
+Liveness, after the faults have ceased, within an hour (liveness.py):
     L1  an object that shall run has one live task, of the present spec, and its status says so
     L2  a deleted object is gone, and nothing of it lives but what it retains
     L3  what objects deleted by force leave behind is stopped, where a sweep can find it
@@ -24,22 +24,19 @@ Liveness, after the faults have ceased, within an hour:
     L5  then nothing is written any more (two resyncs long)
     L6  each launch has a recorded attempt (S2), each recorded attempt ended or lives
     L7  what stands in the end is what a fresh apply of the last edit comes to (fresh.py)
-Sometimes: the states that a set of runs must have visited, else it proves nothing.
+Sometimes (sometimes.py): the states that runs must have visited, else they prove nothing.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation import rows
-from tests.simulation.faults import BROKEN, CALL_FAULTS, CANARY
+from tests.simulation.faults import BROKEN, CANARY
 from tests.simulation.notes import Notes, origin_of
 from tests.simulation.surges import Surges
-from tests.unit.shell.ecs_world import MAIN
 from tests.unit.shell.kube_world import Body
 
-from fractal_models.container import Phase, Status, Task
+from fractal_models.container import Status, Task
 from fractal_models.kube import ObjectKey
 from fractal_models.observed import STATE_RANK, TaskArn
-from fractal_operator.core import tokens
 from fractal_operator.core.plan import FINALIZER
 
 if TYPE_CHECKING:
@@ -52,23 +49,6 @@ ORPHANED = "is gone"
 
 OWN_REASONS = ("did not start", "found no capacity", "reached spec.timeouts")
 """StopTask's reasons that need no cause of the user's."""
-
-SITUATIONS = ("between intent and launch", "between launch and adoption", "during a deletion")
-SOMETIMES = (
-    *(f"{kind} {situation}" for kind in CALL_FAULTS for situation in SITUATIONS),
-    "token replayed",
-    "lost race",
-    "force-deleted",
-    "reaped",
-    "launched outside the bounds",
-    "adopted after a crash",
-    "database down during a deletion",
-    "throttled by a full bucket",
-    "two live tasks under Surge",
-    "surge failed and the old stayed",
-)
-"""What a large set of runs must have seen; a run that visits nothing of it proves nothing."""
-
 
 MOST_TRIES, BROKEN_AGAIN = 20, 60.0
 """How often one process may try an object that is broken: at first, and then once in a minute."""
@@ -209,55 +189,3 @@ class Watchman:
 
     def panic(self, name: str, error: Exception | None) -> None:
         raise Violation(f"S8: {name} panics: {error!r}") from error
-
-    # --- the end ---
-
-    def unsettled(self) -> str:
-        """Why the world is not yet what the users asked for last ("": it is)."""
-        world = self.world
-        for body in world.kube.objects.values():
-            why = self._unlike(body) if body["metadata"]["name"] != BROKEN else ""
-            if why:
-                return f"{body['metadata']['name']} ({body['metadata']['uid'][-3:]}): {why}"
-        for uid in self.notes.wants:
-            if self.notes.object(uid) is not None:
-                continue
-            live = [arn for arn in world.ecs.owned(uid) if arn not in world.ecs.retained]
-            if uid in self.notes.forced:
-                live = [arn for arn in live if self._reapable(arn)]
-            if live:
-                return f"{'L3' if uid in self.notes.forced else 'L2'}: {live} of {uid} leaked"
-        return rows.unlike(world)
-
-    def _reapable(self, arn: TaskArn) -> bool:
-        """Whether the reaper promises to stop an orphan: not if it was adopted, nor without any
-        object, nor in a cluster that nothing names any more."""
-        task, bodies = self.world.ecs.tasks[arn], self.world.kube.objects.values()
-        attempts = [self.notes.status(body).attempt for body in bodies]
-        named = {MAIN, *(each.cluster_arn for each in attempts if each is not None)}
-        return bool(origin_of(task.started_by)[0] and attempts and task.cluster_arn in named)
-
-    def _unlike(self, body: Body) -> str:
-        """L1, L2, L6 of one object."""
-        meta, spec, status = body["metadata"], body["spec"], self.notes.status(body)
-        uid, live = meta["uid"], self.world.ecs.owned(meta["uid"])
-        if "deletionTimestamp" in meta:
-            return "L2: it is still being deleted"
-        if status.observed_generation != meta["generation"]:
-            return f"L1: generation {meta['generation']} is not observed: {status.message}"
-        if spec.get("operatingMode") == "Suspended":
-            return "" if not live and status.phase is Phase.SUSPENDED else f"L1: {status.message}"
-        finished = status.phase in (Phase.SUCCEEDED, Phase.FAILED)
-        if spec.get("restartPolicy", "Always") != "Always" and finished:
-            return "" if not live else f"L1: finished, but {live} lives"
-        if len(live) != 1:
-            return f"L1: {len(live)} live tasks: {status.phase} {status.message}"
-        task = self.world.ecs.tasks[live[0]]
-        if status.phase is not Phase.RUNNING or [each.arn for each in status.tasks] != live:
-            return f"L1: {live} runs, but the status says {status.phase} {status.message}"
-        if task.spec_hash and task.spec_hash != tokens.spec_hash(spec):
-            return "L1: a task of an old spec runs"
-        now = status.attempt.number if status.attempt else 0
-        lost = set(self.notes.intents.get(uid, ())) - {now} - self.notes.ends.get(uid, set())
-        lost = lost if uid not in self.notes.wiped else set()
-        return f"L6: attempts {sorted(lost)} were never ended" if lost else ""

@@ -75,8 +75,7 @@ BUGS = (
         f"{CORE}/launch.py",
         "if again != attempt or late or known is None:",
         "if again != attempt or late:",
-        396,
-        "S2",
+        test="tests/simulation/test_found.py",
     ),
     Bug(
         "no drain",

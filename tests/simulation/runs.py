@@ -12,6 +12,7 @@ from tests.simulation import fresh
 from tests.simulation.faults import BROKEN, CALL_FAULTS, CALM, LATEST_BEYOND, Chaos, swarm
 from tests.simulation.invariants import Violation, require
 from tests.simulation.known import KNOWN_OPEN
+from tests.simulation.liveness import unsettled
 from tests.simulation.users import Users
 from tests.simulation.world import World
 
@@ -175,8 +176,8 @@ def calm(
         world.timeline.run(world.timeline.now + LATEST_BEYOND)
     # After a restore numbers come again whose tokens are bound: each may cost 45 minutes.
     deadline = world.timeline.now + CALM_SECONDS * (6 if world.began.restores else 1)
-    while world.watch.unsettled():
-        require(world.timeline.now < deadline, f"not settled in time: {world.watch.unsettled()}")
+    while unsettled(world):
+        require(world.timeline.now < deadline, f"not settled in time: {unsettled(world)}")
         world.timeline.run(world.timeline.now + LOOK_SECONDS)
     world.log("world", "is settled")
     world.settled = True
@@ -185,7 +186,7 @@ def calm(
     begun = world.timeline.now
     while world.timeline.now < begun + silent:
         world.timeline.run(world.timeline.now + 100)
-        why = world.watch.unsettled()
+        why = unsettled(world)
         require(not why, f"L5: it did not stay settled: {why}")
     require(world.writes == writes, f"L5: {world.writes - writes} writes though settled")
     other = fresh.unlike(world)

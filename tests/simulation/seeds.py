@@ -7,8 +7,8 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from tests.simulation.invariants import SOMETIMES
 from tests.simulation.runs import Result, run_seed
+from tests.simulation.sometimes import SOMETIMES
 from tests.simulation.sweep import Plan, plans, run_plan
 
 ENOUGH = 500

@@ -9,8 +9,8 @@ import pytest
 from tests.simulation.bugs import ROOT
 from tests.simulation.faults import CALL_FAULTS
 from tests.simulation.histories import Outcome
-from tests.simulation.invariants import SITUATIONS
 from tests.simulation.runs import run_seed
+from tests.simulation.sometimes import SITUATIONS
 from tests.simulation.sweep import READ_FAULTS, Plan, plans, run_plan
 
 SEEDS = 300
