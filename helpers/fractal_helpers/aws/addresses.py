@@ -23,7 +23,7 @@ _BATCH = 100
 _SIZE = 20_000
 _INSTANCE_SECONDS = 3600.0  # an elastic IP may be moved while the instance lives
 _NO_PUBLIC_SECONDS = 20.0  # an address may still be associated
-_DENIED_SECONDS = 600.0
+_DENIED_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class AddressBook:
         """The address of each live task that has a known one; the others are absent.
 
         Without the permission to ask, what can be known without it is returned, a warning is
-        logged once, and the question is tried again after ten minutes. Other errors are raised.
+        logged once, and the question is tried again after a minute. Other errors are raised.
         """
         tasks = [task for task in tasks if task.live]
         public_ips = self._public(task.eni_id for task in tasks if task.eni_id)

@@ -1,6 +1,8 @@
 """Between two attempts: is there to be another, when, and what is shown meanwhile."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import assert_never
 
 from fractal_models.container import Attempt, RestartPolicy, Spec, Termination
@@ -9,6 +11,8 @@ from fractal_operator.core.phases import Situation
 from fractal_operator.core.state import State
 
 REJECTED_RETRY = timedelta(minutes=10)
+DENIED_FIRST_SECONDS = 60.0
+"""After a refusal for want of rights: those are repaired elsewhere, and nobody edits the spec."""
 CAPACITY_FIRST_SECONDS = 15.0
 UNLAUNCHED = frozenset(
     {"AdoptionFailed", "CapacityUnavailable", "LaunchFailed", "LaunchRejected", "Unresolved"}
@@ -100,17 +104,25 @@ def relaunch_at(state: State, spec: Spec) -> datetime:
     since = min(end.finished_at or state.now, state.now)
     number = state.attempt.number
     if end.stop_code == "LaunchRejected":
-        return since + REJECTED_RETRY
+        return since + _rejected_pause(state, end)
     if end.stop_code in failures.CAPACITY_STOPS:
         if rung(state, spec) > 0:
             return state.now
-        row = 0
-        for each in state.terminations:
-            if each.stop_code not in failures.CAPACITY_STOPS:
-                break
-            row += 1
+        row = _row(state, failures.CAPACITY_STOPS)
         return since + backoff.delay(row, state.seen.uid, number, first=CAPACITY_FIRST_SECONDS)
     return since + backoff.delay(max(state.attempt.failures, 1), state.seen.uid, number)
+
+
+def _rejected_pause(state: State, end: Termination) -> timedelta:
+    if failures.refusal(end.reason).reason != "AccessDenied":
+        return REJECTED_RETRY
+    row, longest = _row(state, {end.stop_code}), REJECTED_RETRY.total_seconds()
+    return backoff.delay(row, state.seen.uid, end.attempt, first=DENIED_FIRST_SECONDS, cap=longest)
+
+
+def _row(state: State, stop_codes: Collection[str]) -> int:
+    """How many of the last attempts ended so, one after the other."""
+    return sum(1 for _ in takewhile(lambda each: each.stop_code in stop_codes, state.terminations))
 
 
 def resting(state: State) -> Situation:

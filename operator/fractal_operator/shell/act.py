@@ -227,9 +227,9 @@ class Actor:
                 (new.ready_at - new.attempt.first_issued_at).total_seconds()
             )
 
-    def breaker(self, target: ClusterView | None) -> Problem | None:
-        """The refusal that closes a cluster to launches for now; its ``at`` is when that ends."""
-        return self._launches.breaker(target)
+    def breaker(self, target: ClusterView | None, definition: str) -> Problem | None:
+        """The refusal that bars launches of a definition in a cluster: see ``Launches.breaker``."""
+        return self._launches.breaker(target, definition)
 
     async def _stop_task(self, memory: Memory, action: StopTask) -> None:
         now = self._clock.now()

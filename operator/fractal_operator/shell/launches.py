@@ -37,7 +37,7 @@ class Launches:
         self._clock = clock
         self._observer = observer
         self._metrics = metrics
-        self._breakers: dict[tuple[str, str], Problem] = {}
+        self._breakers: dict[tuple[str, str, str], Problem] = {}
 
     def take_permit(self, memory: Memory, region: str) -> None:
         """Take a launch permit for the object's next RunTask, unless it holds one."""
@@ -106,15 +106,22 @@ class Launches:
         if isinstance(error, Rejected):
             self._ecs.forget_definition(action.region, str(action.request["taskDefinition"]))
         if isinstance(error, AccessDenied):
+            # Rights are checked against the definition, too, which each object chooses for itself.
+            named = "not authorized to perform" in str(error)
+            definition = str(action.request["taskDefinition"]) if named else ""
             until = self._clock.now() + BREAKER
-            self._breakers[(action.region, cluster)] = problem_of(error, until)
+            self._breakers[(action.region, cluster, definition)] = problem_of(error, until)
 
-    def breaker(self, target: ClusterView | None) -> Problem | None:
-        """The refusal that closes a cluster to launches for now; its ``at`` is when that ends."""
+    def breaker(self, target: ClusterView | None, definition: str) -> Problem | None:
+        """The refusal that bars launches of a task definition (ARN) in a cluster for now.
+
+        Its ``at`` is when that ends. A refusal of the credentials themselves bars every definition.
+        """
         if target is None or target.info is None:
             return None
-        problem = self._breakers.get((target.region, target.info.arn))
-        return problem if problem is not None and problem.at > self._clock.now() else None
+        known = (self._breakers.get((target.region, target.info.arn, d)) for d in ("", definition))
+        now = self._clock.now()
+        return next((each for each in known if each is not None and each.at > now), None)
 
     async def _adopt_bound(self, action: RunTask, error: TokenConflict) -> None:
         """The token is bound already: what it is bound to is the task that was looked for."""

@@ -160,7 +160,7 @@ class Reconciler:
             adopted=memory.adopted,
             created_at=_time(meta.get("creationTimestamp")),
             bare_since=bare_since,
-            breaker=self._actor.breaker(target_view),
+            breaker=self._actor.breaker(target_view, _definition(status)),
         )
 
     def clusters(self, body: Body) -> list[Place]:
@@ -202,6 +202,10 @@ class Reconciler:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _definition(status: Status) -> str:
+    return status.attempt.definition_arn if status.attempt is not None else ""
 
 
 def _time(text: str | None) -> datetime | None:

@@ -137,6 +137,22 @@ def test_a_request_ends_the_pause_but_not_a_final_end() -> None:
     assert seen.status.attempt.number == 1
 
 
+@pytest.mark.parametrize(
+    ("refusals", "least", "most"), [(1, 30, 60), (2, 60, 120), (3, 120, 240), (5, 300, 600)]
+)
+def test_a_want_of_rights_is_tried_again_soon_then_ever_more_rarely(
+    refusals: int, least: int, most: int
+) -> None:
+    """It is repaired in IAM, where nobody thinks of asking for another try here."""
+    denied = "RunTask: AccessDeniedException: not authorized to perform: ecs:RunTask"
+    ends = tuple(end("LaunchRejected", attempt=n, reason=denied) for n in range(refusals, 0, -1))
+    status = Status(attempt=attempt(refusals), last_terminations=ends)
+    _, plan = settled(observation(SPEC, status=status))
+    assert plan.again_at is not None
+    pause = plan.again_at - NOW
+    assert timedelta(seconds=least) <= pause <= timedelta(seconds=most)
+
+
 def test_the_pause_counts_from_the_end() -> None:
     seen, plan = after(end(finished_at=ago(11)))
     assert seen.status.attempt is not None

@@ -360,20 +360,39 @@ def test_a_bound_token_without_a_task_to_see_stays_unresolved(
     assert bench.wire.counts()["describe_tasks"] == len(ids)
 
 
-def test_a_refused_permission_closes_the_cluster_for_a_minute(bench: Bench) -> None:
-    assert bench.actor.breaker(bench.target()) is None
-    bench.wire.fail("run_task", AccessDenied("no", code="AccessDeniedException"))
-    bench.act(bench.run_task())
-    problem = bench.actor.breaker(bench.target())
+NOT_AUTHORIZED = "RunTask: AccessDeniedException: not authorized to perform: ecs:RunTask"
+
+
+def test_a_refused_permission_bars_the_definition_for_a_minute(bench: Bench) -> None:
+    """Another's definition may be allowed: one object's choice must not hold up its neighbours."""
+    action = bench.run_task()
+    definition = str(action.request["taskDefinition"])
+    assert bench.actor.breaker(bench.target(), definition) is None
+    bench.wire.fail("run_task", AccessDenied(NOT_AUTHORIZED, code="AccessDeniedException"))
+    bench.act(action)
+    problem = bench.actor.breaker(bench.target(), definition)
     assert problem is not None
     assert problem.at == bench.clock.now() + BREAKER
-    assert bench.actor.breaker(None) is None
-    assert bench.actor.breaker(ClusterView(REGION, "unknown")) is None
+    assert bench.actor.breaker(bench.target(), f"{definition}0") is None
+    assert bench.actor.breaker(bench.target(), "") is None
+    bench.clock.advance(BREAKER.total_seconds())
+    assert bench.actor.breaker(bench.target(), definition) is None
+
+
+def test_refused_credentials_close_the_cluster_for_a_minute(bench: Bench) -> None:
+    bench.wire.fail("run_task", AccessDenied("expired", code="ExpiredTokenException"))
+    bench.act(bench.run_task())
+    for definition in ("", "any"):
+        problem = bench.actor.breaker(bench.target(), definition)
+        assert problem is not None
+        assert problem.at == bench.clock.now() + BREAKER
+    assert bench.actor.breaker(None, "") is None
+    assert bench.actor.breaker(ClusterView(REGION, "unknown"), "") is None
     other = bench.clusters.of(REGION, "other")
     run(bench.observer.sweep(other))
-    assert bench.actor.breaker(other.view()) is None
+    assert bench.actor.breaker(other.view(), "") is None
     bench.clock.advance(BREAKER.total_seconds())
-    assert bench.actor.breaker(bench.target()) is None
+    assert bench.actor.breaker(bench.target(), "") is None
 
 
 # --- StopTask, tags, lookups, definitions ---
