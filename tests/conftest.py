@@ -20,7 +20,13 @@ settings.load_profile("repeatable")
 
 GIVEN = os.environ.get("E2E_KUBECONFIG", "")
 
-STANDIN_ONLY = ("test_demo.py", "test_iam.py", "test_image.py", "test_monitoring.py")
+STANDIN_ONLY = (
+    "test_demo.py",
+    "test_iam.py",
+    "test_iam_needed.py",
+    "test_image.py",
+    "test_monitoring.py",
+)
 """Modules of tests/e2e that say nothing about the API server, or bring one of their own."""
 MONITORING = ("integration/test_alert_rules.py", "e2e/test_monitoring.py")
 

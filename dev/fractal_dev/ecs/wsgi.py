@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
@@ -97,6 +98,10 @@ class StandInApp:
             action = parse_qs(body.decode()).get("Action", ["?"])[0]
             self._calls.count(f"{scope['service']}:{action}")
             if scope["service"] == "ec2":
+                try:
+                    self._faults.raise_error(f"ec2:{action}", "")
+                except AwsError as error:
+                    return _ec2_error(start_response, error)
                 with self._engine.lock:
                     self._engine.settle()
                     return _whole(self._moto(environ, start_response))
@@ -144,6 +149,13 @@ class StandInApp:
         except (TypeError, ValueError) as error:
             return _reply(start_response, 400, {"error": str(error)}, "application/json")
         return _reply(start_response, 200, answer, "application/json")
+
+
+def _ec2_error(start_response: StartResponse, error: AwsError) -> list[bytes]:
+    said = f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+    body = f"<Response><Errors><Error>{said}</Error></Errors><RequestID>0</RequestID></Response>"
+    start_response(f"{error.status} Error", [("Content-Type", "text/xml")])
+    return [body.encode()]
 
 
 def _whole(chunks: Iterable[bytes]) -> list[bytes]:
