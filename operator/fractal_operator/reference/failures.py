@@ -40,8 +40,9 @@ that it goes on *again and again*.
 
 _REFUSED = """
 ECS answered RunTask or RegisterTaskDefinition with an error. Nothing was launched; Stalled is True,
-and it is tried again every 10 minutes (for `AccessDenied` after a minute, then ever more rarely), on
-`fractal.co/reconcile-requested-at`, or when the spec changes. The first row that fits counts. Without a code any code fits, and without a text any text.
+and it is tried again every 10 minutes (`AccessDenied` after a minute, then ever more rarely), on
+`fractal.co/reconcile-requested-at`, or when the spec changes. The first row that fits counts.
+Without a code any code fits, and without a text any text.
 """
 
 _UNPLACED = """
