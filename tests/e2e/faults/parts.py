@@ -179,7 +179,7 @@ def stage(
         engine = create_engine(direct)
         stack.callback(engine.dispose)
         connection = stack.enter_context(given.api.client())
-        retries = Retry(total=60, backoff_factor=0.2, backoff_max=1, allowed_methods=None)
+        retries = Retry(total=240, backoff_factor=0.2, backoff_max=1, allowed_methods=None)
         connection.rest_client.pool_manager.connection_pool_kw["retries"] = retries
         world = Stage(
             api=given.api,

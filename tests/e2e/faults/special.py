@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from fractal_dev.postgres import Postgres
 FOR = 4.0
 """Seconds for which a disturbance lasts."""
 THROTTLED_FOR = 8.0
+GRACE = 2.0
 TERMS = {
     "leader_election": "true",
     "lease_seconds": "10",
@@ -153,8 +153,11 @@ def restart_api_server(down: float = 2.0) -> None:
     command = process.joinpath("cmdline").read_bytes().rstrip(b"\0").split(b"\0")
     directory = os.readlink(process / "cwd")
     os.kill(pid, signal.SIGTERM)
-    until(lambda: not process.exists(), "the API server has ended")
-    until(partial(_past, time.monotonic() + down), "the time is over", down + 1)
+    _pause(GRACE)
+    if process.exists():  # it waits for its watches to end, for up to a minute
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not process.exists() or _reaped(process), "the API server has ended")
+    _pause(down)
     with Path(directory, "apiserver.log").open("ab") as log:
         # It outlives this process: whoever started the server stops it.
         again = subprocess.Popen(
@@ -165,8 +168,13 @@ def restart_api_server(down: float = 2.0) -> None:
     until(_serves, "the API server serves again")
 
 
-def _past(end: float) -> bool:
-    return time.monotonic() >= end
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
+def _reaped(process: Path) -> bool:
+    """Whether only its entry is left, until its parent looks."""
+    return process.joinpath("cmdline").read_bytes() == b""
 
 
 def _serves() -> bool:
