@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from fractal_models.spec_rules import FARGATE_MEMORY_MIB, FARGATE_SMALLEST_MIB
 
 Json = Any
 Schema = Mapping[str, Any]
+Named = Mapping[str, SearchStrategy[Any]]
 
 
 def _root(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,8 +147,8 @@ def _number(schema: Schema) -> SearchStrategy[int]:
     return st.sampled_from([least, most, min(least + 1, most)]) | st.integers(least, most)
 
 
-def _list(schema: Schema) -> SearchStrategy[list[Json]]:
-    items = _valid(schema["items"])
+def _list(schema: Schema, named: Named) -> SearchStrategy[list[Json]]:
+    items = valid(schema["items"], named)
     keys = schema.get(_KEYS, ())
     unique: Callable[[Json], Json] | None = None
     if keys:
@@ -164,11 +166,12 @@ def _key(item: Json, names: list[str]) -> Json:
     return tuple(item.get(name) for name in names)
 
 
-def _object(schema: Schema) -> SearchStrategy[dict[str, Json]]:
+def _object(schema: Schema, named: Named) -> SearchStrategy[dict[str, Json]]:
     if "additionalProperties" in schema:
         keys = st.sampled_from(["team", "Größe", "a/b:c=d+e-f@g", "t" * 128, " "])
-        return st.dictionaries(keys, _valid(schema["additionalProperties"]), max_size=3)
-    known = {name: _valid(each) for name, each in schema["properties"].items()}
+        return st.dictionaries(keys, valid(schema["additionalProperties"]), max_size=3)
+    fields = schema["properties"].items()
+    known = {name: named[name] if name in named else valid(each, named) for name, each in fields}
     required = schema.get("required", ())
     return st.fixed_dictionaries(
         {name: known[name] for name in required},
@@ -176,8 +179,11 @@ def _object(schema: Schema) -> SearchStrategy[dict[str, Json]]:
     )
 
 
-def _valid(schema: Schema) -> SearchStrategy[Json]:
-    """What the schema alone allows: the rules across fields are left to ``_ruled``."""
+def valid(schema: Schema, named: Named = MappingProxyType({})) -> SearchStrategy[Json]:
+    """What the schema alone allows: the rules across fields are left to ``_ruled``.
+
+    ``named``: what else is to be made for fields of a name, wherever they stand.
+    """
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     match schema["type"]:
@@ -188,12 +194,12 @@ def _valid(schema: Schema) -> SearchStrategy[Json]:
         case "string":
             return _text(schema)
         case "array":
-            return _list(schema)
+            return _list(schema, named)
         case _:
-            return _object(schema)
+            return _object(schema, named)
 
 
-_ANY = _valid(SPEC)
+_ANY = valid(SPEC)
 
 
 @st.composite
@@ -322,7 +328,7 @@ def specs(draw: DrawFn) -> Json:
                 at[key] = deepcopy(value)
             case "key", name:
                 inner = slot[2].get("properties", {}).get(name)
-                at[key][name] = draw(_valid(inner)) if inner else draw(st.sampled_from(JUNK))
+                at[key][name] = draw(valid(inner)) if inner else draw(st.sampled_from(JUNK))
             case _:
                 if at is not holder:
                     del at[key]

@@ -72,7 +72,7 @@ def adopted(task: ObservedTask, seen: Observation, policy: Policy) -> int | None
     Ours is a task whose tags name this object (only the operator writes them, and only on what the
     allow-list names) and that the status holds, or would, had it not been wiped. StopTask takes a
     task's tags away, and so may people: what has none is ours if the status holds it, and if it
-    stops anyway or could be adopted again.
+    stops anyway or could be adopted again, which a task that another object launched could not.
     """
     attempt, listed = seen.status.attempt, None
     for entry in seen.status.tasks:
@@ -82,7 +82,9 @@ def adopted(task: ObservedTask, seen: Observation, policy: Policy) -> int | None
         if listed or attempt is None:
             return listed or 1
         return attempt.number if attempt.adopts == task.arn else None
-    mine = not owner and (task.stopping or permits.adoptable(policy, seen.namespace, task.arn))
+    if owner or (tokens.parse_started_by(task.started_by) is not None and not task.stopping):
+        return None
+    mine = task.stopping or permits.adoptable(policy, seen.namespace, task.arn)
     return listed if mine else None
 
 

@@ -32,7 +32,17 @@ def definition(
     ``pinned`` is the revision that an unresolved attempt was armed with: it stands for the spec's
     family as long as the family is the same, so that a replay sends the same body.
     """
-    ask = _ask(spec, region, pinned)
+    return _answer(state, _ask(spec, region, pinned), region, pinned)
+
+
+def revision(state: State, region: str, arn: str) -> DefinitionView | Resolve | Ensure:
+    """The answer for the very task definition that a task runs from, whatever the spec says."""
+    return _answer(state, Resolve(region, arn), region, arn)
+
+
+def _answer(
+    state: State, ask: Resolve | Ensure, region: str, pinned: str
+) -> DefinitionView | Resolve | Ensure:
     reference = ask.reference if isinstance(ask, Resolve) else str(ask.registration["family"])
     view = state.seen.definition
     if view is None or (view.result is not None and region_of(view.result.arn) != region):

@@ -244,7 +244,7 @@ def _health_pending(state: State, spec: Spec, current: Task) -> Verdict | None:
     if spec.template is not None and _from_spec(state, current):
         return pending if spec.template.health_check is not None else None
     region = tokens.region_of(current.arn)
-    answer = definitions.definition(state, spec, region, current.definition_arn)
+    answer = definitions.revision(state, region, current.definition_arn)
     if not isinstance(answer, DefinitionView):
         return replace(pending, reads=(answer,))
     if answer.problem is not None:
