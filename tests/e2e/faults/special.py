@@ -156,7 +156,7 @@ def restart_api_server(down: float = 2.0) -> None:
     _pause(GRACE)
     if process.exists():  # it waits for its watches to end, for up to a minute
         os.kill(pid, signal.SIGKILL)
-    until(lambda: not process.exists() or _reaped(process), "the API server has ended")
+    until(lambda: _ended(process), "the API server has ended")
     _pause(down)
     with Path(directory, "apiserver.log").open("ab") as log:
         # It outlives this process: whoever started the server stops it.
@@ -172,9 +172,12 @@ def _pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def _reaped(process: Path) -> bool:
-    """Whether only its entry is left, until its parent looks."""
-    return process.joinpath("cmdline").read_bytes() == b""
+def _ended(process: Path) -> bool:
+    """Whether it is gone, or nothing but its entry is left until its parent looks."""
+    try:
+        return process.joinpath("cmdline").read_bytes() == b""
+    except OSError:
+        return True
 
 
 def _serves() -> bool:
