@@ -79,8 +79,8 @@ class StateMetrics(Families):
             "What has lost its other half, by kind: task (lives without an object, and is stopped "
             "when it is 10 minutes old), unproven (the same, but adopted or without its tags: for "
             "a person to look at), unwatched (of another operator's namespaces), retained "
-            "(kept on purpose), object (its task has vanished), row (closed by the last audit of "
-            "the database).",
+            "(kept on purpose), object (its task has vanished), row (put right by the last audit "
+            "of the database).",
             "kind",
         )
         for kind in ORPHANS:
