@@ -153,7 +153,8 @@ def delete(state: State) -> Verdict:
         return released
     if _unswept(state):
         text = "Looking at the cluster's tasks once before the object goes."
-        verdict: Verdict | None = Verdict(state, phases.deleting(text), wants_sweep=True)
+        situation = _as_said(state, phases.deleting(text))
+        verdict: Verdict | None = Verdict(state, situation, wants_sweep=True)
     elif _retains(state):
         verdict = _retain(state)
     else:

@@ -20,6 +20,10 @@ log = logging.getLogger(__name__)
 RESYNC_SECONDS = 600.0
 """Between two lists of everything."""
 
+EMPTY_SECONDS = 15.0
+"""The same while there is no object: after the CRD was deleted and installed again kopf's watch may
+miss that it is served, and with nothing to list a list costs nothing."""
+
 
 class News:
     """``watched`` takes the watch's events; ``resync`` is a loop. ``listed``: there was a list."""
@@ -74,9 +78,9 @@ class News:
         """List everything, at the start and now and then: what the watch missed."""
         while True:
             self._health.beat("lists", 3 * RESYNC_SECONDS)
-            pause = RESYNC_SECONDS
             try:
                 await self._list()
+                pause = RESYNC_SECONDS if len(self._objects) else EMPTY_SECONDS
             except FractalError as error:
                 log.warning("listing FractalContainers failed, tried again: %s", error)
                 pause = 5.0

@@ -1,17 +1,20 @@
 """A deletion that ECS does not confirm: told after five minutes, once, whoever runs meanwhile."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from tests.unit.shell.ecs_world import MAIN
 from tests.unit.shell.process import KEY, Process, World, running, until
+from tests.unit.shell.test_run import Live, started
 from tests.unit.shell.wire import run
 
 from fractal_models.errors import AccessDenied, Unavailable
 from fractal_models.kube import KubeEvent
 from fractal_operator.core.annotations import ABANDON
 from fractal_operator.shell.gauges import Gauges
+from fractal_operator.shell.news import EMPTY_SECONDS
 
 SPEC = {"taskDefinition": "web"}
 FIVE_MINUTES = 300
@@ -189,3 +192,22 @@ def test_a_namespace_that_ends_may_refuse_events_for_all_that() -> None:
     until(process, lambda world: KEY not in world.kube.objects)
     assert world.ecs.live() == []
     assert process.wire.counts()["post_event"] <= 6
+
+
+def test_what_is_made_after_all_was_deleted_is_found_without_a_watch() -> None:
+    """As after the CRD was deleted and installed again, if nothing tells of the new objects."""
+
+    async def anew() -> None:
+        process = Live(World())
+        async with started(process):
+            process.watching = False
+            process.world.kube.create(KEY, SPEC)
+            began = process.clock.monotonic()
+            await process.until(lambda: process.objects.get(KEY) is not None)
+            assert process.clock.monotonic() - began <= EMPTY_SECONDS + 1
+            lists = process.wire.counts()["list"]
+            process.clock.advance(10 * EMPTY_SECONDS)
+            await process.quiet()
+            assert process.wire.counts()["list"] == lists  # every ten minutes again
+
+    asyncio.run(asyncio.wait_for(anew(), 30))

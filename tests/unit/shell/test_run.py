@@ -132,7 +132,7 @@ def test_ready_is_said_after_the_first_list_and_the_first_sweep(world: World) ->
         await process.quiet()
         assert process.health.not_ready() == [FIRST_LIST, FIRST_SWEEP]
         await process.until(process.ready)
-        assert process.wire.counts()["list"] == 2
+        assert process.wire.counts()["list"] >= 2  # the first had failed
         process.runner.stop.set()
         await task
 
