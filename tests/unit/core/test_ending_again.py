@@ -5,7 +5,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.core.world import NOW, arn, observation, retiring, settled, task
+from tests.unit.core.world import (
+    NOW,
+    arn,
+    attempt,
+    cluster,
+    observation,
+    retiring,
+    settled,
+    task,
+)
 
 from fractal_models.container import Condition, ConditionStatus, Phase, Status
 from fractal_operator.core import broken
@@ -34,6 +43,12 @@ def said(seen: Observation) -> tuple[str, str]:
 @pytest.mark.parametrize("tasks", [(task(1),), ()], ids=["seen", "not seen yet"])
 def test_no_answer_yet_is_no_news(tasks: Any) -> None:
     assert said(begun("AccessDenied", tasks=tasks)) == ("AccessDenied", "as it was told")
+
+
+def test_nor_is_the_first_sweep_of_a_process() -> None:
+    seen = begun("AccessDenied", home=cluster(swept_since=None))
+    seen = replace(seen, status=seen.status.model_copy(update={"attempt": attempt()}))
+    assert said(seen) == ("AccessDenied", "as it was told")
 
 
 def test_an_answer_is() -> None:
