@@ -272,7 +272,7 @@ class Guard:
                 self.starts += 1
                 if operator is self.leader:
                     self.leader = None
-            elif LEADS in operator.log():
+            elif operator is not self.leader and LEADS in operator.log():
                 self.leader = operator
 
     def victim(self) -> Operator | None:

@@ -17,6 +17,8 @@ from tests.e2e.stack import assert_one_at_a_time
 
 STRUCK: tuple[Kind, ...] = ("kill-before", "kill-after", "answer-lost")
 """What each call that changes anything goes through."""
+SILENT = ("run-task-1", "stop-task-1", "patch-status-1")
+"""Calls that are, in one more plan each, done and never answered: the operator has to give up."""
 SETTLED = 120.0
 """Seconds until the end of a run is as that of its reference."""
 
@@ -80,7 +82,9 @@ def reference(given: Parts, workload: str) -> Reference:
 
 def plans_of(workload: str, calls: tuple[str, ...]) -> list[Plan]:
     """A plan for each call and kind of fault."""
-    return [Plan(workload, Strike(call, kind)) for call in calls for kind in STRUCK]
+    struck = [Strike(call, kind) for call in calls for kind in STRUCK]
+    struck += [Strike(call, "never-answered") for call in calls if call in SILENT]
+    return [Plan(workload, each) for each in struck]
 
 
 def run(given: Parts, plan: Plan, expected: Reference) -> Result:
