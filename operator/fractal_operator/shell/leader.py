@@ -4,29 +4,26 @@ Theory of operation. The holder writes the Lease again every ``retry`` seconds a
 ``renew`` seconds from the moment before its last successful write; a rival may take the Lease once
 it has seen it unchanged for ``lease`` seconds, which began later. Both measure with monotonic
 clocks of their own, so nobody's wall clock matters, and the holder stops ``lease - renew`` seconds
-before a rival begins. A lead that was lost is not taken again by the same process: it ends, and
-what starts in its place knows nothing that may be stale. A process that is stopped between its
-look at the clock and a call still makes that call: then the fences of the writes, and the client
-token, hold (docs/safety.md). The terms and the Event are those of Kubernetes' own controllers.
+before a rival begins. Who finds no Lease makes one, and leads ``renew`` seconds later: a holder
+whose Lease was deleted leads no more by then. A lead that was lost is not taken again by the same
+process: it ends, and what starts in its place knows nothing that may be stale. A process that is
+stopped between its look at the clock and a call still makes that call: then the fences of the
+writes, and the client token, hold (docs/safety.md). The terms and the Event are those of
+Kubernetes' own controllers.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
-from fractal_models.errors import AccessDenied, FractalError, Gone
-from fractal_models.kube import KubeEvent, ObjectKey
+from fractal_models.errors import FractalError
+from fractal_models.kube import ObjectKey
 from fractal_operator.ports import Clock, Kube
+from fractal_operator.shell import lease as leases
+from fractal_operator.shell.lease import Lease
 
 log = logging.getLogger(__name__)
-
-Lease = Mapping[str, Any]
-
-LONGEST = 300
-"""Seconds that a rival's Lease is believed to last, whatever it says: the most that
-FRACTAL_LEASE_SECONDS may be. An edited Lease could else keep everybody from leading for years."""
 
 NOT_LEADING = "this process is not the leader, so it changes nothing"
 
@@ -56,7 +53,7 @@ class Leader:
         self._identity = identity
         self._terms = terms
         self._led = False
-        self._until = -inf  # leads before this monotonic time
+        self._from, self._until = -inf, -inf  # leads between these monotonic times
         self._held: Lease | None = None  # as this process wrote it last; None: to be read first
         self._rival_version = ""
         self._rival_until = -inf  # a rival may lead before this monotonic time
@@ -64,7 +61,7 @@ class Leader:
 
     def leads(self) -> bool:
         """Whether it may act now; asked before each call that changes anything, from any thread."""
-        return self._clock.monotonic() < self._until
+        return self._from <= self._clock.monotonic() < self._until
 
     async def campaign(self, led: Callable[[], None], follows: Callable[[], None]) -> None:
         """Try to lead, then go on leading; never returns, raises LeadLost.
@@ -82,11 +79,10 @@ class Leader:
                 self._led = True
                 log.info("%s became leader by lease %s", self._identity, self._key)
                 led()
-            left = (self._until if self._led else self._rival_until) - self._clock.monotonic()
-            if left > 0:
-                await self._clock.sleep(min(self._terms.retry, left))
-            elif not self._led:
-                await self._clock.sleep(self._terms.retry)
+            now = self._clock.monotonic()
+            turns = (self._until,) if self._led else (self._rival_until, self._from, inf)
+            if ahead := [turn - now for turn in turns if turn > now]:
+                await self._clock.sleep(min(self._terms.retry, *ahead))
         raise LeadLost(f"{self._identity} leads no more: lease {self._key} was not renewed in time")
 
     async def _round(self, follows: Callable[[], None]) -> None:
@@ -96,8 +92,8 @@ class Leader:
             self._judge(lease)
             if self._clock.monotonic() < self._rival_until:
                 return follows()
-        began = self._clock.monotonic()
-        spec, timeout = self._claim(lease), self._timeout()
+        began, timeout = self._clock.monotonic(), self._timeout()
+        spec = leases.claimed(lease, self._identity, self._terms.lease, self._clock.now())
         if lease is None:
             self._held = await self._kube.create_lease(self._key, spec, timeout)
         else:
@@ -105,33 +101,19 @@ class Leader:
         self._until = began + self._terms.renew
 
     def _judge(self, lease: Lease | None) -> None:
-        """Note what a Lease just read says of rivals; one that is not there says nothing."""
+        """Note what a Lease just read, or that there is none, says of rivals."""
         if lease is None:
+            if not self._led:  # else it was its own
+                self._from = self._clock.monotonic() + self._terms.renew
             return
-        spec = _spec(lease)
-        holder = spec.get("holderIdentity") or ""
-        if holder in ("", self._identity):
+        if leases.holder(lease) in ("", self._identity):
             self._rival_until = -inf
             return
         self._until = -inf
         if lease["metadata"]["resourceVersion"] != self._rival_version:
             self._rival_version = lease["metadata"]["resourceVersion"]
-            seconds = spec.get("leaseDurationSeconds") or self._terms.lease
-            self._rival_until = self._clock.monotonic() + min(seconds, LONGEST)
-
-    def _claim(self, lease: Lease | None) -> dict[str, Any]:
-        old = _spec(lease) if lease is not None else {}
-        now = self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        mine = old.get("holderIdentity") == self._identity
-        changes = (old.get("leaseTransitions") or 0) + (lease is not None and not mine)
-        return {
-            **old,
-            "holderIdentity": self._identity,
-            "leaseDurationSeconds": self._terms.lease,
-            "acquireTime": old.get("acquireTime", now) if mine else now,
-            "renewTime": now,
-            "leaseTransitions": changes,
-        }
+            seconds = leases.lasts(lease, self._terms.lease)
+            self._rival_until = self._clock.monotonic() + seconds
 
     def _timeout(self) -> float:
         """Half of ``renew``, so that a call which hangs costs one try; never beyond the lead."""
@@ -141,11 +123,7 @@ class Leader:
         return min(self._terms.renew / 2, left)
 
     def _complain(self, error: Exception) -> None:
-        text = f"lease {self._key} cannot be had: {error!r}"
-        if isinstance(error, AccessDenied):
-            text += "; it takes the rights to get, create and update leases in that namespace"
-        elif isinstance(error, Gone) and not self._led:
-            text += "; FRACTAL_RELEASE_NAMESPACE names its namespace, which must exist"
+        text = f"lease {self._key} cannot be had: {error!r}{leases.hint(error, led=self._led)}"
         if text != self._trouble:
             self._trouble = text
             log.warning("%s", text)
@@ -154,8 +132,7 @@ class Leader:
         """Tell by an Event on the Lease who leads; lost if it cannot be posted now."""
         if self._held is None:
             return
-        suffix = f"led-{self._held['metadata']['resourceVersion']}"
-        event = KubeEvent("Normal", "LeaderElection", f"{self._identity} became leader", suffix)
+        event = leases.became_leader(self._held, self._identity)
         try:
             await self._kube.post_event(self._held, event)
         except FractalError as error:
@@ -163,18 +140,13 @@ class Leader:
 
     async def release(self) -> None:
         """Give the lead up, for a rival to take at its next look. The campaign has ended before."""
-        if not self.leads():
+        if self._clock.monotonic() >= self._until:
             return
         timeout, self._until = self._timeout(), -inf
         try:
             lease = await self._kube.get_lease(self._key, timeout)
-            if lease is not None and _spec(lease).get("holderIdentity") == self._identity:
-                free = {**self._claim(lease), "leaseDurationSeconds": 1}
-                del free["holderIdentity"]
-                await self._kube.update_lease(lease, free, timeout)
+            if lease is not None and leases.holder(lease) == self._identity:
+                spec = leases.freed(lease, self._clock.now())
+                await self._kube.update_lease(lease, spec, timeout)
         except FractalError as error:
             log.warning("lease %s was not released, it runs out by itself: %s", self._key, error)
-
-
-def _spec(lease: Lease) -> Mapping[str, Any]:
-    return lease.get("spec") or {}

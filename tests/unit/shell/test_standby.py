@@ -1,6 +1,7 @@
 """Two processes of one installation, on an event loop and the fakes: one acts, one stands by."""
 
 import asyncio
+from itertools import takewhile
 
 import pytest
 from tests.unit.shell.process import KEY, World, running
@@ -98,6 +99,33 @@ def test_a_standby_takes_over_sweeps_first_and_forgets_nothing(world: World) -> 
         await two.until(lambda: world.ledger.closed == [gone])
         await two.until(lambda: bool(_events(world, "LeaderElection")))
         assert _events(world, "LeaderElection")[-1] == "process-2 became leader"
+        await ended(tasks[1])
+
+    run(takes_over())
+
+
+@pytest.mark.parametrize("size", [1, 3000])
+def test_the_lease_is_handed_over_by_the_same_calls_at_any_size(world: World, size: int) -> None:
+    """Only calls for the Lease come before the lead; every object is looked at afterwards."""
+
+    async def takes_over() -> None:
+        one, two = Elected(world), Elected(world)
+        for number in range(size):
+            paused = {"annotations": {"fractal.co/paused": "true"}}
+            world.kube.create(ObjectKey("default", f"n{number}"), SPEC, **paused)
+        tasks = [asyncio.create_task(one.runner.run())]
+        await one.until(one.ready)
+        tasks.append(asyncio.create_task(two.runner.run()))
+        await two.until(two.ready)
+        await ended(tasks[0])
+        one.wire.hang = True
+        began, calls = world.clock.monotonic(), len(two.wire.calls)
+        await two.until(two.leads)
+        assert world.clock.monotonic() - began < 20
+        methods = [call.method for call in two.wire.calls[calls:]]
+        before = list(takewhile(lambda method: "lease" in method, methods))
+        assert set(before) == {"get_lease", "update_lease"}
+        assert len(before) <= 12
         await ended(tasks[1])
 
     run(takes_over())
