@@ -63,7 +63,17 @@ def run_planted(bug: Bug, module: str, *arguments: str) -> tuple[bool, str]:
 def caught(bug: Bug) -> str:
     """What catches a bug: a seed with what it says, or a test; "" if nothing does."""
     if bug.test:
-        quiet = ("-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header")
+        quiet = (
+            "-o",
+            "pythonpath=dev .",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "--no-header",
+        )
         failed, told = run_planted(bug, "pytest", *quiet, bug.test)
         by = re.search(r"^FAILED (\S+)", told, re.MULTILINE)
         return by.group(1) if failed and by else ""

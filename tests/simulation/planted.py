@@ -39,7 +39,7 @@ BUGS = (
         "    for entry in state.entries:\n        if entry.role is not Role.RETIRING:\n"
         "            state = retire(state, entry, reason)\n",
         "",
-        1,
+        2,
         "L2",
     ),
     Bug(
@@ -49,7 +49,7 @@ BUGS = (
         "token = f'{action.request[\"clientToken\"]}{self._clock.monotonic()}'\n"
         "            request = {**action.request, 'clientToken': token}\n"
         "            result = await self._ecs.run_task(action.region, request)",
-        2,
+        5,
         "S1",
     ),
     Bug(
@@ -59,7 +59,7 @@ BUGS = (
         "from fractal_operator.core.plan import RunTask\n"
         "    call = RunTask(tokens.region_of(cluster_arn), attempt.number, rendered)\n"
         "    return Verdict(armed, situation, calls=(call,), quiet=True)",
-        2,
+        4,
         "S2",
     ),
     Bug(
@@ -90,7 +90,7 @@ BUGS = (
         f"{CORE}/losses.py",
         "if absent is None or absent.count < 2 or absent.last - absent.first < LOST_AFTER:",
         "if absent is None:",
-        2,
+        19,
         "[SL]",
     ),
     Bug(
@@ -99,7 +99,7 @@ BUGS = (
         "after = await self._kube.write_status(body, wanted)",
         "body = await self._kube.get(self._objects.key(seen.uid)) or body\n"
         "        after = await self._kube.write_status(body, wanted)",
-        6,
+        22,
         "S5",
     ),
     Bug(
@@ -107,8 +107,7 @@ BUGS = (
         f"{CORE}/monotonic.py",
         "if _order(new) < _order(old):",
         "if False:",
-        5,
-        "S5",
+        test="tests/unit/core/test_monotonic.py",
     ),
     Bug(
         "a lost answer counts as a refusal",
@@ -132,7 +131,7 @@ BUGS = (
         f"{CORE}/begin.py",
         "number=state.highest + 1,",
         "number=state.highest or 1,",
-        2,
+        3,
         "L1",
     ),
     Bug(
@@ -150,7 +149,7 @@ BUGS = (
         f"{SHELL}/news.py",
         "pause = RESYNC_SECONDS\n            try:",
         "pause = 1e9\n            try:",
-        17,
+        29,
         "L",
     ),
     Bug(
@@ -158,7 +157,7 @@ BUGS = (
         f"{SHELL}/record.py",
         "self._retry_at = self._clock.monotonic() + pause.total_seconds()",
         "self._retry_at = self._clock.monotonic() + 1e9",
-        9,
+        10,
         "L4",
     ),
     Bug(
@@ -166,7 +165,7 @@ BUGS = (
         f"{CORE}/begin.py",
         "return now is not None and now != recorded",
         "return False",
-        2,
+        8,
         "L1",
     ),
     Bug(
@@ -174,7 +173,7 @@ BUGS = (
         f"{CORE}/surge.py",
         "if beside and not steady.shown(state, spec, coming).situation.ready:",
         "if False:",
-        57,
+        76,
         "S3",
     ),
     Bug(
@@ -182,7 +181,7 @@ BUGS = (
         f"{CORE}/surge.py",
         "if len(state.entries) > 1 or state.surplus:",
         "if False:",
-        76,
+        219,
         "S1",
     ),
     Bug(
@@ -190,7 +189,7 @@ BUGS = (
         f"{CORE}/merge.py",
         "if older and spec is not None and spec.update_strategy is UpdateStrategy.SURGE:",
         "if False:",
-        57,
+        76,
         "S3",
     ),
     Bug(
@@ -198,7 +197,7 @@ BUGS = (
         f"{CORE}/surge.py",
         "if spec.update_strategy is not UpdateStrategy.SURGE or ",
         "if ",
-        3,
+        8,
         "S1",
     ),
     Bug(
@@ -206,7 +205,10 @@ BUGS = (
         f"{SHELL}/observe.py",
         "        for gone in found.missing:\n            if gone not in listed:\n"
         "                self.tasks.absent(gone, began)\n",
-        "        for gone in expected - listed:\n            self.tasks.absent(gone, began)\n",
+        "        from datetime import timedelta\n"
+        "        for gone in expected - listed:\n"
+        "            self.tasks.absent(gone, began - timedelta(seconds=400))\n"
+        "            self.tasks.absent(gone, began)\n",
         1,
         "[SL]",
     ),
@@ -215,7 +217,7 @@ BUGS = (
         f"{SHELL}/reap.py",
         "bodies = await self._kube.list()",
         "bodies = self._bodies = getattr(self, '_bodies', None) or await self._kube.list()",
-        1,
+        4,
         "S4",
         also=(("body = await self._kube.get(key)", "body = None"),),
     ),
@@ -232,7 +234,7 @@ BUGS = (
         f"{SHELL}/reap.py",
         "for task in judgement.stop if self._stops else ():",
         "for task in ():",
-        1,
+        9,
         "L3",
     ),
     Bug(
@@ -240,16 +242,14 @@ BUGS = (
         f"{SHELL}/observe.py",
         "if cluster.swept_since is None:\n            listed |=",
         "if False:\n            listed |=",
-        1,
-        "[SL]",
+        test="tests/unit/shell/test_observe.py",
     ),
     Bug(
         "what a process was sure of outlives that another one took over",
         f"{SHELL}/act.py",
         "memory.launch = Launch(number, certain=False)",
         "pass",
-        1086,
-        "S1",
+        test="tests/unit/shell/test_regressions.py",
     ),
     Bug(
         "a secret in an error's text is shown",
@@ -273,6 +273,6 @@ BUGS = (
         f"{SHELL}/leader.py",
         "return self._clock.monotonic() < self._until",
         "return True",
-        test="tests/unit/shell/test_leader.py",
+        test="tests/unit/shell/test_leader.py::test_a_frozen_leader_leads_no_more_when_it_wakes",
     ),
 )
