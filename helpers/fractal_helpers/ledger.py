@@ -3,9 +3,10 @@
 Which record wins a row is told in :mod:`fractal_helpers.upserts`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ARRAY,
@@ -23,12 +24,20 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from fractal_helpers.sql import fractal_sql_commit, fractal_sql_update, is_refused_value
-from fractal_helpers.upserts import Row, coalesce, storable, upsert
+from fractal_helpers.upserts import Row, coalesce, overwrite, storable, upsert
 from fractal_models.errors import Rejected
-from fractal_models.records import Record, Refused
+from fractal_models.records import (
+    AppStateRecord,
+    ContainerRecord,
+    MirrorRecord,
+    Record,
+    Refused,
+)
 from fractal_models.serializers import JsonScalar, serialize
 from fractal_models.tables import Base, ContainerHistory, UserAppState, UserContainer
 from fractal_models.tables.hardware import TERMINAL_STATES
+
+Mirrored = TypeVar("Mirrored", AppStateRecord, ContainerRecord)
 
 VANISHED = "the object vanished without a last record; closed by the auditor"
 """``stopped_reason`` and history message of what ``close_missing`` closed."""
@@ -54,20 +63,26 @@ class PostgresLedger:
         are written apart until the record is found. Returns the refused records, all others are
         written. A refused record will be refused again: it must not be repeated.
         """
-        return self._write(coalesce(batch))
+        return self._write(coalesce(batch), upsert)
 
-    def _write(self, rows: Sequence[Row]) -> tuple[Refused, ...]:
+    def correct(self, batch: Sequence[MirrorRecord]) -> tuple[Refused, ...]:
+        """Write as ``write`` does, but over newer rows, too: they are known to be wrong."""
+        return self._write(coalesce(batch), overwrite)
+
+    def _write(
+        self, rows: Sequence[Row], how: Callable[[Session, Sequence[Row]], None]
+    ) -> tuple[Refused, ...]:
         if not rows:
             return ()
         try:
-            fractal_sql_commit(self._engine, upsert, rows)
+            fractal_sql_commit(self._engine, how, rows)
         except Rejected as error:
             if not is_refused_value(error):
                 raise
             if len(rows) == 1:
                 return (Refused(rows[0].record, str(error)),)
             half = len(rows) // 2
-            return self._write(rows[:half]) + self._write(rows[half:])
+            return self._write(rows[:half], how) + self._write(rows[half:], how)
         return ()
 
     def touch(self, arns: Sequence[str], observed_at: datetime) -> None:
@@ -78,12 +93,12 @@ class PostgresLedger:
         values = {"last_pinged": seconds}
         fractal_sql_commit(self._engine, fractal_sql_update, UserContainer, where, values)
 
-    def live_uids(self, install: str, namespaces: Sequence[str] = ()) -> tuple[str, ...]:
-        """Return the uids of an installation's objects whose row is not marked deleted.
+    def live(self, install: str, namespaces: Sequence[str] = ()) -> tuple[MirrorRecord, ...]:
+        """Return an installation's rows that are not closed, of objects and of tasks, as records.
 
         ``namespaces`` limits them; empty means all.
         """
-        return fractal_sql_commit(self._engine, _live_uids, install, namespaces)
+        return fractal_sql_commit(self._engine, _live, install, namespaces)
 
     def close_missing(self, install: str, uids: Sequence[str], at: datetime) -> int:
         """Close the rows of objects that are gone although nobody recorded their end.
@@ -128,12 +143,25 @@ def _read(
     return [serialize(row) for row in session.scalars(select(model).where(where).order_by(*order))]
 
 
-def _live_uids(session: Session, install: str, namespaces: Sequence[str]) -> tuple[str, ...]:
-    where = (UserAppState.install == storable(install)) & ~UserAppState.deleted
+def _live(session: Session, install: str, namespaces: Sequence[str]) -> tuple[MirrorRecord, ...]:
+    where = UserAppState.install == storable(install)
     if namespaces:
         where &= _among(UserAppState.namespace, namespaces)
-    live = select(UserAppState.task_id).where(where)
-    return tuple(session.scalars(live.order_by(UserAppState.task_id)))
+    apps = select(UserAppState).where(where & ~UserAppState.deleted).order_by(UserAppState.task_id)
+    tasks = (
+        select(UserContainer)
+        .join(UserAppState, UserAppState.task_id == UserContainer.uid)
+        .where(where & UserContainer.state.not_in(TERMINAL_STATES))
+        .order_by(UserContainer.container_id)
+    )
+    return (
+        *(_record(AppStateRecord, row) for row in session.scalars(apps)),
+        *(_record(ContainerRecord, row) for row in session.scalars(tasks)),
+    )
+
+
+def _record(kind: type[Mirrored], row: Base) -> Mirrored:
+    return kind(**{each.name: getattr(row, each.name) for each in fields(kind)})
 
 
 def _close_missing(session: Session, install: str, uids: Sequence[str], at: datetime) -> int:

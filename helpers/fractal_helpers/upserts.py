@@ -3,11 +3,15 @@
 A row is the greatest of the records it was ever given, by rank. That makes writes safe in any
 order and any number: late replies, replays and two operators at once all end in the same row.
 
-    user_containers     (terminal, version, generation, observed_at)    terminal and deleted are
-    user_app_state      (deleted, generation, observed_at)              absorbing: things end once
+    user_containers     (terminal, version, generation, observed_at)    terminal is absorbing
+    user_app_state      (resourceVersion, deleted, generation, observed_at)
     container_history   appended once by key, never changed
 
-Between equal ranks the later write wins: the same observation, better understood.
+Between equal ranks the later write wins: the same observation, better understood. An object's row
+follows from its body alone, so the body's version orders it, whatever two operators' clocks say;
+resourceVersions of one resource compare as numbers (KEP-5504).
+
+A restore of etcd turns versions back: then only the auditor's ``overwrite`` helps.
 """
 
 import re
@@ -15,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, assert_never
 
-from sqlalchemy import ColumnElement, func, literal_column, tuple_
+from sqlalchemy import BigInteger, ColumnElement, case, cast, func, literal_column, tuple_
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
@@ -23,6 +27,8 @@ from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecor
 from fractal_models.tables import Base, ContainerHistory, UserAppState, UserContainer
 from fractal_models.tables.hardware import TERMINAL_STATES
 
+_DIGITS = "^[0-9]{1,18}$"
+_NUMBER = re.compile(_DIGITS, re.ASCII)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -40,18 +46,19 @@ class Row:
     key: str
     values: Mapping[str, Any]
 
-    @property
-    def rank(self) -> tuple[Any, ...]:
-        """What the statements below compare, for records of one batch."""
-        match self.record:
-            case ContainerRecord() as r:
-                return r.state in TERMINAL_STATES, r.version, r.generation, r.observed_at
-            case AppStateRecord() as r:
-                return r.deleted, r.generation, r.observed_at
-            case HistoryRecord():
-                return ()
-            case _:
-                assert_never(self.record)
+
+def rank(record: Record) -> tuple[Any, ...]:
+    """Return what the statements below compare, so that it can be told apart from the database."""
+    match record:
+        case ContainerRecord() as r:
+            return r.state in TERMINAL_STATES, r.version, r.generation, r.observed_at
+        case AppStateRecord() as r:
+            version = int(r.resource_version) if _NUMBER.fullmatch(r.resource_version) else 0
+            return version, r.deleted, r.generation, r.observed_at
+        case HistoryRecord():
+            return ()
+        case _:
+            assert_never(record)
 
 
 def coalesce(batch: Sequence[Record]) -> list[Row]:
@@ -64,14 +71,25 @@ def coalesce(batch: Sequence[Record]) -> list[Row]:
     for row in map(_row, batch):
         place = (row.model.__tablename__, row.key)
         known = rows.setdefault(place, row)
-        if row.rank >= known.rank and row.model is not ContainerHistory:
+        if rank(row.record) >= rank(known.record) and row.model is not ContainerHistory:
             rows[place] = row
     return [rows[place] for place in sorted(rows)]
 
 
 def upsert(session: Session, rows: Sequence[Row]) -> None:
     """Write coalesced rows, one statement a table."""
-    for model, statement in _STATEMENTS.items():
+    _execute(session, rows, _STATEMENTS)
+
+
+def overwrite(session: Session, rows: Sequence[Row]) -> None:
+    """Write coalesced rows of the mirror, whatever their rank."""
+    _execute(session, rows, _OVERWRITES)
+
+
+def _execute(
+    session: Session, rows: Sequence[Row], statements: Mapping[type[Base], Insert]
+) -> None:
+    for model, statement in statements.items():
         if values := [row.values for row in rows if row.model is model]:
             # RETURNING is what makes SQLAlchemy send an ON CONFLICT as one multi-row statement (of
             # up to 1000 rows) instead of a round trip a row; see its "insertmanyvalues".
@@ -95,8 +113,8 @@ def _row(record: Record) -> Row:
             assert_never(record)
 
 
-def _newest_wins(model: type[Base], rank: Callable[[Any], Any]) -> Insert:
-    """Return an upsert that overwrites a row unless the row's rank is the greater one."""
+def _write(model: type[Base], rank: Callable[[Any], Any] | None = None) -> Insert:
+    """Return an upsert that overwrites a row, unless the row's rank is the greater one."""
     statement = insert(model)
     new, table = statement.excluded, statement.table
     keys = [column.key for column in table.primary_key]
@@ -106,21 +124,28 @@ def _newest_wins(model: type[Base], rank: Callable[[Any], Any]) -> Insert:
     if "last_pinged" in values:
         # Touched on its own by sweeps that saw nothing else change.
         values["last_pinged"] = func.greatest(table.c.last_pinged, new.last_pinged)
-    return statement.on_conflict_do_update(
-        index_elements=keys, set_=values, where=rank(new) >= rank(table.c)
-    )
+    newer = None if rank is None else rank(new) >= rank(table.c)
+    return statement.on_conflict_do_update(index_elements=keys, set_=values, where=newer)
+
+
+def _version(row: Any) -> ColumnElement[int]:
+    number = row.resource_version.regexp_match(literal_column(f"'{_DIGITS}'"))
+    return case((number, cast(row.resource_version, BigInteger)), else_=literal_column("0"))
 
 
 # Spelled out instead of bound: a parameter outside VALUES does not go with a multi-row statement.
 _TERMINAL: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in TERMINAL_STATES]
 
 _STATEMENTS: Mapping[type[Base], Insert] = {
-    UserContainer: _newest_wins(
+    UserContainer: _write(
         UserContainer,
         lambda c: tuple_(c.state.in_(_TERMINAL), c.version, c.generation, c.observed_at),
     ),
-    UserAppState: _newest_wins(
-        UserAppState, lambda c: tuple_(c.deleted, c.generation, c.observed_at)
+    UserAppState: _write(
+        UserAppState, lambda c: tuple_(_version(c), c.deleted, c.generation, c.observed_at)
     ),
     ContainerHistory: insert(ContainerHistory).on_conflict_do_nothing(),
+}
+_OVERWRITES: Mapping[type[Base], Insert] = {
+    model: _write(model) for model in (UserContainer, UserAppState)
 }

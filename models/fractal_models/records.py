@@ -1,7 +1,7 @@
 """What the operator hands to the recorder: one frozen record a row, before it is a row.
 
-Records are ordered by ``order`` = (task version, object generation, observation time): a row is
-overwritten only by a record that is not older. Times are aware UTC datetimes.
+A row is overwritten only by a record that is not older (fractal_helpers.upserts tells what that
+means). Times are aware UTC datetimes.
 """
 
 from dataclasses import dataclass
@@ -41,6 +41,11 @@ class ContainerRecord:
     stop_code: str
     stopped_reason: str
     exit_code: int | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows this state."""
+        return self.state in ("STOPPED", "FAILED")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +87,10 @@ class HistoryRecord:
     message: str
 
 
-Record = ContainerRecord | AppStateRecord | HistoryRecord
+MirrorRecord = ContainerRecord | AppStateRecord
+"""What a row of the mirror is made of; history is no mirror."""
+
+Record = MirrorRecord | HistoryRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from fractal_models.observed import (
     TaskArn,
     TaskDefinition,
 )
-from fractal_models.records import Record, Refused
+from fractal_models.records import MirrorRecord, Record, Refused
 
 __all__ = ["Clock", "Ecs", "Kube", "KubeEvent", "Ledger", "ObjectKey"]
 
@@ -125,8 +125,12 @@ class Ledger(Protocol):
         """Note that these tasks were seen, unchanged, at ``observed_at``."""
         ...
 
-    async def live_uids(self) -> Sequence[str]:
-        """Return the uids of this installation's objects whose rows are not closed."""
+    async def live(self) -> Sequence[MirrorRecord]:
+        """Return this installation's rows that are not closed, of objects and of tasks."""
+        ...
+
+    async def correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
+        """Write a batch even over newer rows: they are known to be wrong."""
         ...
 
     async def close_missing(self, uids: Sequence[str], at: datetime) -> int:

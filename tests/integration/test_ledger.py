@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event, text
 
 from fractal_helpers.ledger import UNOBSERVED, VANISHED, PostgresLedger
-from fractal_helpers.upserts import storable
+from fractal_helpers.upserts import rank, storable
 from fractal_models.errors import Rejected
 from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Record
 from fractal_models.tables.hardware import APP_STATES, CONTAINER_STATES, TERMINAL_STATES
@@ -108,6 +108,11 @@ def empty(engine: Engine) -> None:
 
 def stored(ledger: PostgresLedger, uid: str = "uid-1") -> tuple[object, object, object]:
     return ledger.containers(uid), ledger.app_state(uid), ledger.history(uid)
+
+
+def live_uids(ledger: PostgresLedger, install: str, namespaces: Sequence[str] = ()) -> list[str]:
+    rows = ledger.live(install, namespaces)
+    return [row.task_id for row in rows if isinstance(row, AppStateRecord)]
 
 
 def rows(ledger: PostgresLedger) -> list[object]:
@@ -228,12 +233,39 @@ def test_which_container_record_wins(
         pytest.param({"observed_at": T0 + SECOND}, {}, 0, id="older observation"),
         pytest.param({}, {}, 1, id="of equals the later write"),
         pytest.param(
+            {"resource_version": "9", "observed_at": T0 + SECOND},
+            {"resource_version": "10"},
+            1,
+            id="a newer body, told by a clock that is behind",
+        ),
+        pytest.param(
+            {"resource_version": "10"},
+            {"resource_version": "9", "observed_at": T0 + SECOND, "generation": 9},
+            0,
+            id="the body goes before generation and time",
+        ),
+        pytest.param(
+            {"resource_version": "1"},
+            {"resource_version": "x9"},
+            0,
+            id="what is no number is least",
+        ),
+        pytest.param(
+            {"resource_version": "9" * 18},
+            {"resource_version": "9" * 19},
+            0,
+            id="nor is one so big",
+        ),
+        pytest.param(
             {"deleted": True},
             {"generation": 9, "observed_at": T0 + SECOND},
             0,
             id="gone stays gone",
         ),
-        pytest.param({"generation": 9}, {"deleted": True}, 1, id="an end always wins"),
+        pytest.param({"generation": 9}, {"deleted": True}, 1, id="an end wins"),
+        pytest.param(
+            {"deleted": True}, {"resource_version": "2"}, 1, id="it was closed, but is there again"
+        ),
     ],
 )
 def test_which_app_state_wins(
@@ -284,16 +316,18 @@ containers = st.builds(
     ranks,
 )
 app_states = st.builds(
-    lambda uid, deleted, rank: replace(
+    lambda uid, deleted, version, rank: replace(
         APP_STATE,
         task_id=uid,
         deleted=deleted,
-        ip=f"{deleted} {rank[1:]}",
+        ip=f"{deleted} {version} {rank[1:]}",
+        resource_version=version,
         generation=rank[1],
         observed_at=T0 + rank[2] * SECOND,
     ),
     st.sampled_from(["uid-1", "uid-2"]),
     st.booleans(),
+    st.sampled_from(["9", "10"]),
     ranks,
 )
 
@@ -305,7 +339,7 @@ def distinct(record: ContainerRecord | AppStateRecord) -> object:
             ended = r.state in TERMINAL_STATES
             return r.container_id, ended, r.version, r.generation, r.observed_at
         case AppStateRecord() as r:
-            return r.task_id, r.deleted, r.generation, r.observed_at
+            return r.task_id, r.resource_version, r.deleted, r.generation, r.observed_at
 
 
 @settings(
@@ -328,6 +362,10 @@ def test_any_order_and_any_batching_end_in_the_same_rows(
     ledger.write(shuffled[:cut])
     ledger.write(shuffled[cut:])
     assert rows(ledger) == expected
+    for uid in ("uid-1", "uid-2"):
+        apps = [r for r in records if isinstance(r, AppStateRecord) and r.task_id == uid]
+        stored_ip = (ledger.app_state(uid) or {}).get("ip")
+        assert stored_ip == (max(apps, key=rank).ip if apps else None), "as the fakes rank it"
 
     # … and in the greatest of them, said without the ledger's own words.
     for arn in ("t1", "t2"):
@@ -365,7 +403,7 @@ def test_a_batch_is_one_transaction_and_a_statement_a_table(
 
     assert len(sent) == 3
     assert len(commits) == 1
-    assert len(ledger.live_uids("lab")) == len(ledger.containers("uid-1")) == 300
+    assert len(live_uids(ledger, "lab")) == len(ledger.containers("uid-1")) == 300
 
 
 def test_an_empty_batch_sends_nothing(engine: Engine, ledger: PostgresLedger) -> None:
@@ -484,7 +522,7 @@ def test_a_poison_record_is_found_and_the_others_are_written(
     assert refused.record is poison
     assert refused.reason.startswith("PostgreSQL: ")
     assert len(ledger.containers("uid-1")) == 20
-    assert len(ledger.live_uids("lab")) == 20
+    assert len(live_uids(ledger, "lab")) == 20
     assert len(ledger.history("uid-1")) == 20
 
 
@@ -510,6 +548,38 @@ def test_a_missing_table_is_no_poison(engine: Engine, ledger: PostgresLedger) ->
         ledger.write([CONTAINER])
     assert caught.value.code == "42P01"
     assert ledger.write([APP_STATE]) == ()
+
+
+# -- what the auditor reads and mends
+
+
+def test_what_is_live_comes_back_as_the_records_that_were_written(ledger: PostgresLedger) -> None:
+    ended = replace(CONTAINER, container_id="t2", state="STOPPED")
+    gone = replace(APP_STATE, task_id="uid-2", deleted=True)
+    nobodys = replace(CONTAINER, container_id="t3", uid="uid-3")
+    ledger.write([CONTAINER, APP_STATE, ended, gone, nobodys])
+    assert ledger.live("lab") == (APP_STATE, CONTAINER)
+    assert ledger.live("lab", ["other"]) == ()
+
+
+def test_a_correction_goes_over_newer_rows_and_older_records_follow_it(
+    ledger: PostgresLedger,
+) -> None:
+    newest = replace(APP_STATE, resource_version="9", deleted=True, state="CANCELLED")
+    ledger.write([newest, replace(CONTAINER, state="STOPPED", version=9)])
+    assert ledger.live("lab") == ()
+    assert ledger.correct([APP_STATE, CONTAINER]) == ()
+    assert ledger.live("lab") == (APP_STATE, CONTAINER)
+    later = replace(CONTAINER, version=2, state="RUNNING_AVAILABLE")
+    ledger.write([later])
+    assert ledger.live("lab") == (APP_STATE, later)
+
+
+def test_a_correction_that_is_refused_keeps_no_other_back(ledger: PostgresLedger) -> None:
+    poison = replace(CONTAINER, container_id="p", state="DRAINING")
+    (refused,) = ledger.correct([APP_STATE, poison, CONTAINER])
+    assert refused.record is poison
+    assert ledger.live("lab") == (APP_STATE, CONTAINER)
 
 
 # -- touch
@@ -552,11 +622,11 @@ def test_closing_what_vanished(ledger: PostgresLedger) -> None:
     ledger.write(
         [ended, live, APP_STATE, other, replace(CONTAINER, container_id="t3", uid="uid-2")]
     )
-    assert ledger.live_uids("lab") == ("uid-1", "uid-2")
+    assert live_uids(ledger, "lab") == ["uid-1", "uid-2"]
 
     assert ledger.close_missing("lab", ["uid-1", "stranger"], T0 + 60 * SECOND) == 1
 
-    assert ledger.live_uids("lab") == ("uid-2",)
+    assert live_uids(ledger, "lab") == ["uid-2"]
     state = ledger.app_state("uid-1") or {}
     assert (state["state"], state["deleted"]) == ("CANCELLED", True)
     assert state["observed_at"] == "2026-01-02T03:05:05.678901Z"
@@ -578,18 +648,18 @@ def test_installations_that_share_a_database_do_not_see_each_other(
     ledger: PostgresLedger,
 ) -> None:
     ledger.write([APP_STATE, replace(APP_STATE, task_id="uid-2", install="other\x00")])
-    assert ledger.live_uids(APP_STATE.install) == ("uid-1",)
-    assert ledger.live_uids("other\x00") == ("uid-2",)
-    assert ledger.live_uids("nobody") == ()
+    assert live_uids(ledger, APP_STATE.install) == ["uid-1"]
+    assert live_uids(ledger, "other\x00") == ["uid-2"]
+    assert live_uids(ledger, "nobody") == []
 
 
 def test_the_auditor_asks_only_for_objects_of_the_namespaces_that_are_watched(
     ledger: PostgresLedger,
 ) -> None:
     ledger.write([APP_STATE, replace(APP_STATE, task_id="uid-2", namespace="other")])
-    assert ledger.live_uids("lab", ["team"]) == ("uid-1",)
-    assert ledger.live_uids("lab", ["team", "other"]) == ("uid-1", "uid-2")
-    assert ledger.live_uids("lab", ["third"]) == ()
+    assert live_uids(ledger, "lab", ["team"]) == ["uid-1"]
+    assert live_uids(ledger, "lab", ["team", "other"]) == ["uid-1", "uid-2"]
+    assert live_uids(ledger, "lab", ["third"]) == []
 
 
 def test_live_tasks_of_objects_deleted_before_are_closed(ledger: PostgresLedger) -> None:

@@ -1,21 +1,18 @@
 """PostgreSQL of the simulation: the rules by which helpers/ledger.py keeps rows, in memory.
 
-Which of two records of a row wins is compared with the real statements in tests/integration; here
-the order is the same: terminal and deleted are absorbing, then version, generation, time of sight.
+Which of two records of a row wins is told by the function (fractal_helpers.upserts.rank) with which
+tests/integration compares the real statements.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from tests.simulation.faults import CANARY, UNSTORABLE
-from tests.unit.shell.fakes import FakeLedger, name_of
+from tests.unit.shell.fakes import FakeLedger
 from tests.unit.shell.wire import Wire
 
-from fractal_models.records import AppStateRecord, ContainerRecord, Record, Refused
-
-TERMINAL = ("STOPPED", "FAILED")
+from fractal_models.records import Record, Refused
 
 
 class SimLedger(FakeLedger):
@@ -27,31 +24,14 @@ class SimLedger(FakeLedger):
         mine.touched = self.touched
         return mine
 
+    def _write(self, batch: Sequence[Record]) -> Sequence[Refused]:
+        strange = [record for record in batch if record.name == UNSTORABLE]
+        taken = [record for record in batch if record.name != UNSTORABLE]
+        why = f"a value that no column takes ({CANARY})"
+        return [*(Refused(record, why) for record in strange), *super()._write(taken)]
+
     async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
         return await self._wire.call("close_missing", lambda: self._end(uids, at), uids, at)
-
-    def _write(self, batch: Sequence[Record]) -> Sequence[Refused]:
-        refused = []
-        for record in batch:
-            key = name_of(record)
-            if record.name == UNSTORABLE:
-                refused.append(Refused(record, f"a value that no column takes ({CANARY})"))
-                continue
-            match record:
-                case AppStateRecord():
-                    known = self.apps.get(key)
-                    if known is None or _app_rank(record) >= _app_rank(known):
-                        self.apps[key] = record
-                case ContainerRecord():
-                    old = self.containers.get(key)
-                    if old is None or _rank(record) >= _rank(old):
-                        self.containers[key] = record
-                case _:
-                    self.history.setdefault(key, record)
-        return refused
-
-    def _live_uids(self) -> Sequence[str]:
-        return [uid for uid, row in self.apps.items() if not row.deleted]
 
     def _end(self, uids: Sequence[str], at: datetime) -> int:
         """The auditor closes objects that are gone, and the tasks of all that are deleted."""
@@ -62,15 +42,7 @@ class SimLedger(FakeLedger):
             )
         for arn, task in self.containers.items():
             app = self.apps.get(task.uid)
-            if app is not None and app.deleted and task.state not in TERMINAL:
+            if app is not None and app.deleted and not task.ended:
                 when = max(task.observed_at, at)
                 self.containers[arn] = replace(task, state="STOPPED", observed_at=when)
         return len(uids)
-
-
-def _app_rank(row: AppStateRecord) -> tuple[Any, ...]:
-    return row.deleted, row.generation, row.observed_at
-
-
-def _rank(row: ContainerRecord) -> tuple[Any, ...]:
-    return row.state in TERMINAL, row.version, row.generation, row.observed_at

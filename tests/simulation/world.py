@@ -35,9 +35,9 @@ KUBE_WRITES = {"set_finalizers", "write_status", "delete", "post_event"}
 LEASES = {"get_lease", "create_lease", "update_lease"}
 KUBE = KUBE_WRITES | LEASES | {"get", "list"}
 ECS_WRITES = {"run_task", "stop_task", "tag_task", "ensure_definition"}
-LEDGER_WRITES = {"write", "touch", "close_missing"}
-LEDGER = LEDGER_WRITES | {"live_uids"}
-NOTABLE = KUBE_WRITES | ECS_WRITES | {"write"}
+LEDGER_WRITES = {"write", "correct", "touch", "close_missing"}
+LEDGER = LEDGER_WRITES | {"live"}
+NOTABLE = KUBE_WRITES | ECS_WRITES | {"write", "correct"}
 """Writes that a converged world does not see: all but the Lease, last_pinged and the audit."""
 
 WEIGHT = {"run_task": 12.0, "write_status": 4.0, "set_finalizers": 4.0, "stop_task": 4.0}

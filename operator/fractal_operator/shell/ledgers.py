@@ -9,7 +9,7 @@ from fractal_helpers import log as logs
 from fractal_helpers.ledger import PostgresLedger
 from fractal_helpers.sql import create_engine
 from fractal_models.observed import TaskArn
-from fractal_models.records import Record, Refused
+from fractal_models.records import MirrorRecord, Record, Refused
 from fractal_operator.ports import Ledger
 from fractal_operator.settings import Settings
 from fractal_operator.shell.aws import DaemonPool
@@ -34,8 +34,11 @@ class ThreadedLedger:
     async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
         await self._pool.run(lambda: self._ledger.touch(arns, observed_at))
 
-    async def live_uids(self) -> Sequence[str]:
-        return await self._pool.run(lambda: self._ledger.live_uids(self._install, self._namespaces))
+    async def live(self) -> Sequence[MirrorRecord]:
+        return await self._pool.run(lambda: self._ledger.live(self._install, self._namespaces))
+
+    async def correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
+        return await self._pool.run(lambda: self._ledger.correct(batch))
 
     async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
         return await self._pool.run(lambda: self._ledger.close_missing(self._install, uids, at))
@@ -50,7 +53,10 @@ class NoLedger:
     async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
         return None
 
-    async def live_uids(self) -> Sequence[str]:
+    async def live(self) -> Sequence[MirrorRecord]:
+        return ()
+
+    async def correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
         return ()
 
     async def close_missing(self, uids: Sequence[str], at: datetime) -> int:

@@ -8,13 +8,20 @@ row that marks the gap.
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 
 from fractal_models.errors import FractalError
 from fractal_models.observed import TaskArn
-from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Record, Refused
+from fractal_models.records import (
+    AppStateRecord,
+    ContainerRecord,
+    HistoryRecord,
+    MirrorRecord,
+    Record,
+    Refused,
+)
 from fractal_operator.core import backoff
 from fractal_operator.ports import Clock, Ledger
 
@@ -25,8 +32,6 @@ HISTORY_BOUND = 50_000
 CAP_SECONDS = 30.0
 ROWS_KEPT = 32
 """How many rows of one object are remembered as written: more than it has tasks in two hours."""
-
-Row = AppStateRecord | ContainerRecord
 
 
 class Recorder:
@@ -50,8 +55,9 @@ class Recorder:
         self._refused = refused
         self._replay = replay
         self._bound = history_bound
-        self._rows: OrderedDict[str, Row] = OrderedDict()
-        self._written: dict[str, dict[str, Row]] = {}
+        self._rows: OrderedDict[str, MirrorRecord] = OrderedDict()
+        self._written: dict[str, dict[str, MirrorRecord]] = {}
+        self._refusals: set[str] = set()
         self._history: deque[HistoryRecord] = deque()
         self._dropped: HistoryRecord | None = None
         self._touched: dict[TaskArn, datetime] = {}
@@ -66,12 +72,12 @@ class Recorder:
                 case HistoryRecord():
                     self._remember(record)
                 case ContainerRecord() | AppStateRecord():
-                    key = _key(record)
-                    written = self._written.get(_uid(record), {})
+                    key = key_of(record)
+                    written = self._written.get(uid_of(record), {})
                     if key in written:
                         written[key] = written.pop(key)  # the last to be forgotten
                     known = self._rows.get(key) or written.get(key)
-                    if _same(known, record) or _older(record, known):
+                    if says_the_same(known, record) or _older(record, known):
                         continue
                     self._rows[key] = record
         if self.depth() and self._waiting_since is None:
@@ -80,6 +86,15 @@ class Recorder:
     def touch(self, arns: Iterable[TaskArn], at: datetime) -> None:
         """Note when tasks were last observed, whatever else there is to say of them."""
         self._touched.update(dict.fromkeys(arns, at))
+
+    def written(self) -> dict[str, MirrorRecord]:
+        """All rows that are remembered as written, and were not refused, by their keys."""
+        rows = (row for each in self._written.values() for row in each.items())
+        return {key: row for key, row in rows if key not in self._refusals}
+
+    def last(self, key: str, like: MirrorRecord) -> MirrorRecord | None:
+        """The row with this key that was offered last, of the same object as ``like``."""
+        return self._rows.get(key) or self._written.get(uid_of(like), {}).get(key)
 
     def depth(self) -> int:
         """How many records wait."""
@@ -121,9 +136,11 @@ class Recorder:
             self._note(key, row)
             if self._rows.get(key) is row:  # else a newer one came while this one was written
                 del self._rows[key]
+        never = {key_of(r.record) for r in refused if not isinstance(r.record, HistoryRecord)}
+        self._refusals = (self._refusals - {key for key, _ in rows}) | never
         for _, row in rows:
-            if isinstance(row, AppStateRecord) and row.deleted:
-                self._written.pop(row.task_id, None)  # gone for good: nothing to compare with
+            if isinstance(row, AppStateRecord) and row.deleted:  # nothing to compare with
+                self._refusals -= self._written.pop(row.task_id, {}).keys()
         for event in events:
             if self._history and self._history[0] is event:  # else it made room meanwhile
                 self._history.popleft()
@@ -132,9 +149,9 @@ class Recorder:
         for each in refused:
             self._refused(each)
 
-    def _note(self, key: str, row: Row) -> None:
+    def _note(self, key: str, row: MirrorRecord) -> None:
         """Remember a row as written; the one that was not offered for longest makes room."""
-        written = self._written.setdefault(_uid(row), {})
+        written = self._written.setdefault(uid_of(row), {})
         written.pop(key, None)
         written[key] = row
         if len(written) > ROWS_KEPT:
@@ -151,16 +168,6 @@ class Recorder:
         except FractalError:
             self._touched = {**touched, **self._touched}
             raise
-
-    async def audit(self, existing: Callable[[], Awaitable[Collection[str]]]) -> int:
-        """Close the rows of objects that are gone; returns how many.
-
-        ``existing`` lists the uids of all objects; it is asked after the rows were read, so that
-        an object made in between is not taken for gone.
-        """
-        uids = await self._ledger.live_uids()
-        missing = sorted(set(uids) - set(await existing())) if uids else []
-        return await self._ledger.close_missing(missing, self._clock.now())
 
     def _remember(self, record: HistoryRecord) -> None:
         if len(self._history) >= self._bound:
@@ -181,26 +188,26 @@ class Recorder:
         self._history.append(record)
 
 
-def _key(row: Row) -> str:
+def key_of(row: MirrorRecord) -> str:
     return row.container_id if isinstance(row, ContainerRecord) else row.task_id
 
 
-def _uid(row: Row) -> str:
+def uid_of(row: MirrorRecord) -> str:
     return row.uid if isinstance(row, ContainerRecord) else row.task_id
 
 
-def _older(row: Row, known: Row | None) -> bool:
-    """Whether a task's row tells of an earlier sight: Postgres would not take it either."""
+def _older(row: MirrorRecord, known: MirrorRecord | None) -> bool:
+    """Whether a task's row tells of an earlier sight; a lower generation need not (a restore)."""
     if not (isinstance(row, ContainerRecord) and isinstance(known, ContainerRecord)):
         return False
     return _order(row) < _order(known)
 
 
-def _order(row: ContainerRecord) -> tuple[int, int, datetime]:
-    return row.version, row.generation, row.observed_at
+def _order(row: ContainerRecord) -> tuple[int, datetime]:
+    return row.version, row.observed_at
 
 
-def _same(known: Row | None, row: Row) -> bool:
+def says_the_same(known: MirrorRecord | None, row: MirrorRecord) -> bool:
     """Whether two records of one row say the same but for the times and versions they carry."""
     if known is None or type(known) is not type(row):
         return False

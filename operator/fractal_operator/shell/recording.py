@@ -5,8 +5,9 @@ import logging
 from fractal_models.errors import FractalError
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Kube
+from fractal_operator.shell.audit import Auditor
 from fractal_operator.shell.news import News
-from fractal_operator.shell.objects import Objects, uid_of
+from fractal_operator.shell.objects import Body, Objects, uid_of
 from fractal_operator.shell.record import Recorder
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Recording:
         objects: Objects,
         news: News,
         recorder: Recorder,
+        auditor: Auditor,
         metrics: Metrics,
     ) -> None:
         self._kube = kube
@@ -35,6 +37,7 @@ class Recording:
         self._objects = objects
         self._news = news
         self._recorder = recorder
+        self._auditor = auditor
         self._metrics = metrics
 
     async def record(self) -> None:
@@ -55,15 +58,20 @@ class Recording:
             await self._clock.sleep(LISTED_SECONDS)
         while True:
             try:
-                closed = await self._recorder.audit(self._uids)
+                audit = await self._auditor.audit(self._bodies)
             except FractalError as error:
                 log.warning("auditing the database failed, tried again later: %s", error)
             else:
-                self._metrics.orphans.labels("row").set(closed)
-                if closed:
-                    log.warning("closed the database rows of %d objects that are gone", closed)
+                self._metrics.orphans.labels("row").set(audit.closed + audit.corrected)
+                if audit.closed:
+                    log.warning(
+                        "closed the database rows of %d objects that are gone", audit.closed
+                    )
+                if audit.corrected:
+                    log.warning("corrected %d rows of the database", audit.corrected)
             await self._clock.sleep(AUDIT_SECONDS)
 
-    async def _uids(self) -> set[str]:
+    async def _bodies(self) -> dict[str, Body]:
         """All objects: as listed, and as known, since a list may be older than an object."""
-        return {uid_of(body) for body in (*await self._kube.list(), *self._objects.bodies())}
+        listed = await self._kube.list()
+        return {uid_of(body): body for body in (*listed, *self._objects.bodies())}

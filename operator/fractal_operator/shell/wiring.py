@@ -15,6 +15,7 @@ from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs, Kube, Ledger
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.agenda import Agenda
+from fractal_operator.shell.audit import Auditor
 from fractal_operator.shell.clusters import Clusters
 from fractal_operator.shell.gauges import Gauges
 from fractal_operator.shell.hearing import Hearing
@@ -161,7 +162,13 @@ def wire(
         ring_seconds=knobs.ring_seconds,
     )
     recording = Recording(
-        kube=kube, clock=clock, objects=objects, news=news, recorder=recorder, metrics=metrics
+        kube=kube,
+        clock=clock,
+        objects=objects,
+        news=news,
+        recorder=recorder,
+        auditor=Auditor(ledger, recorder, clock, tasks.lives),
+        metrics=metrics,
     )
     reaper = Reaper(
         kube=kube,

@@ -8,6 +8,7 @@ from tests.unit.shell.ecs_world import ACCOUNT, EcsWorld
 from tests.unit.shell.kube_world import KubeWorld
 from tests.unit.shell.wire import Wire
 
+from fractal_helpers.upserts import rank
 from fractal_models.errors import Unavailable
 from fractal_models.kube import KubeEvent, ObjectKey
 from fractal_models.observed import (
@@ -20,7 +21,14 @@ from fractal_models.observed import (
     TaskArn,
     TaskDefinition,
 )
-from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Record, Refused
+from fractal_models.records import (
+    AppStateRecord,
+    ContainerRecord,
+    HistoryRecord,
+    MirrorRecord,
+    Record,
+    Refused,
+)
 
 
 class FakeKube:
@@ -189,8 +197,11 @@ class FakeLedger:
 
         await self._wire.call("touch", do, arns, observed_at)
 
-    async def live_uids(self) -> Sequence[str]:
-        return await self._wire.call("live_uids", self._live_uids)
+    async def live(self) -> Sequence[MirrorRecord]:
+        return await self._wire.call("live", self._live)
+
+    async def correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
+        return await self._wire.call("correct", lambda: self._correct(batch), batch)
 
     async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
         return await self._wire.call("close_missing", lambda: self._close(uids), uids, at)
@@ -206,21 +217,30 @@ class FakeLedger:
             key = name_of(record)
             if key in self.poison:
                 refused.append(Refused(record, "a value that cannot be stored"))
-            elif isinstance(record, AppStateRecord):
-                known = self.apps.get(key)
-                if known is None or known.observed_at <= record.observed_at:
-                    self.apps[key] = record
-            elif isinstance(record, ContainerRecord):
-                old = self.containers.get(key)
-                if old is None or _order(old) <= _order(record):
-                    self.containers[key] = record
-            else:
+            elif isinstance(record, HistoryRecord):
                 self.history.setdefault(key, record)
+            else:
+                known = self.apps.get(key) or self.containers.get(key)
+                if known is None or rank(known) <= rank(record):
+                    self._put(record)
         return refused
 
-    def _live_uids(self) -> Sequence[str]:
+    def _correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
         self._check()
-        return [uid for uid, row in self.apps.items() if not row.deleted and uid not in self.closed]
+        for record in batch:
+            self._put(record)
+        return ()
+
+    def _put(self, record: MirrorRecord) -> None:
+        if isinstance(record, AppStateRecord):
+            self.apps[record.task_id] = record
+        else:
+            self.containers[record.container_id] = record
+
+    def _live(self) -> Sequence[MirrorRecord]:
+        self._check()
+        apps = (row for uid, row in self.apps.items() if not row.deleted and uid not in self.closed)
+        return [*apps, *(row for row in self.containers.values() if not row.ended)]
 
     def _close(self, uids: Sequence[str]) -> int:
         self._check()
@@ -237,7 +257,3 @@ def name_of(record: Record) -> str:
             return record.container_id
         case _:
             return record.key
-
-
-def _order(row: ContainerRecord) -> tuple[int, int, datetime]:
-    return row.version, row.generation, row.observed_at

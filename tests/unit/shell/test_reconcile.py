@@ -1,7 +1,7 @@
 """Whole lives of one object through the Reconciler: alone, crashing at every call, and raced."""
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
@@ -12,6 +12,7 @@ from tests.unit.shell.wire import Crash, Wire, run, run_to_call
 from fractal_models.container import Phase
 from fractal_models.errors import OutcomeUnknown, Throttled, Unavailable
 from fractal_operator.core.plan import FINALIZER
+from fractal_operator.shell.audit import Auditor, Bodies
 
 SPEC = {"taskDefinition": "web"}
 
@@ -221,10 +222,11 @@ def audited(process: Process, uid: str) -> None:
     """Postgres says as Kubernetes does, if need be after an audit."""
     run(process.recorder.flush())
 
-    async def existing() -> Collection[str]:
-        return {body["metadata"]["uid"] for body in process.world.kube.objects.values()}
+    async def existing() -> Bodies:
+        return {body["metadata"]["uid"]: body for body in process.world.kube.objects.values()}
 
-    run(process.recorder.audit(existing))
+    clock, lives = process.clock, process.observer.tasks.lives
+    run(Auditor(process.world.ledger, process.recorder, clock, lives).audit(existing))
     ledger, there = process.world.ledger, run(existing())
     if uid in ledger.apps:
         assert (ledger.apps[uid].deleted or uid in ledger.closed) == (uid not in there)

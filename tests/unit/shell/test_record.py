@@ -1,6 +1,5 @@
 """The recorder: what Postgres is told, with the database there, slow, and away."""
 
-from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -11,7 +10,7 @@ from tests.unit.shell.wire import START, FakeClock, Wire, run, run_to_call
 
 from fractal_models.errors import OutcomeUnknown, Unavailable
 from fractal_models.observed import TaskArn
-from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Record, Refused
+from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Refused
 from fractal_operator.shell.record import BATCH, Recorder
 
 APP = AppStateRecord(
@@ -290,25 +289,22 @@ def test_the_last_row_of_an_object_is_forgotten_with_it(bench: Bench) -> None:
     assert bench.sent() == [["uid-1"], ["uid-1"]], "nothing is kept of it to compare with"
 
 
-def test_an_audit_closes_only_the_rows_whose_objects_are_missing(bench: Bench) -> None:
-    rows: list[Record] = [replace(APP, task_id=uid) for uid in ("there", "gone", "gone-too")]
-    bench.recorder.offer([*rows, replace(APP, task_id="closed", deleted=True)])
+def test_what_was_refused_does_not_count_as_written_until_it_is(bench: Bench) -> None:
+    bench.ledger.poison = ["uid-1"]
+    bench.recorder.offer([APP, TASK])
     bench.flush()
-    asked: list[str] = []
-
-    async def existing() -> Collection[str]:
-        asked.append(bench.wire.calls[-1].method)
-        return {"there", "made-meanwhile"}
-
-    assert run(bench.recorder.audit(existing)) == 2
-    assert asked == ["live_uids"], "objects are asked for after the rows"
-    assert bench.ledger.closed == ["gone", "gone-too"]
-    assert run(bench.recorder.audit(existing)) == 0
-    assert bench.wire.of("close_missing")[-1][0] == [], "tasks of deleted objects are looked for"
+    assert bench.recorder.written() == {"task-1": TASK}
+    bench.ledger.poison = []
+    better = replace(APP, state="READY")
+    bench.recorder.offer([better])
+    bench.flush()
+    assert bench.recorder.written() == {"uid-1": better, "task-1": TASK}
 
 
-def test_an_audit_without_rows_asks_for_no_objects(bench: Bench) -> None:
-    async def existing() -> Collection[str]:
-        raise AssertionError
-
-    assert run(bench.recorder.audit(existing)) == 0
+def test_a_sight_of_a_lower_generation_is_taken_in_once_etcd_was_restored(bench: Bench) -> None:
+    bench.recorder.offer([replace(TASK, generation=3)])
+    bench.flush()
+    later = START + timedelta(seconds=1)
+    restored = replace(TASK, generation=2, state="RUNNING_AVAILABLE", observed_at=later)
+    bench.recorder.offer([restored])
+    assert bench.recorder.last("task-1", TASK) == restored

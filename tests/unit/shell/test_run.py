@@ -289,9 +289,9 @@ def test_an_outage_of_the_database_ends_neither_the_loops_nor_the_audits(world: 
         world.kube.create(KEY, SPEC)
         async with started(process) as task:
             await process.until(lambda: running(world))
-            audits = world.ledger_wire.counts()["live_uids"]
+            audits = world.ledger_wire.counts()["live"]
             process.clock.advance(RESYNC_SECONDS)
-            await process.until(lambda: world.ledger_wire.counts()["live_uids"] > audits)
+            await process.until(lambda: world.ledger_wire.counts()["live"] > audits)
             assert not task.done()
             assert process.value("fractal_db_errors_total")
             world.ledger.down = False

@@ -1,0 +1,161 @@
+"""The auditor: what it closes, what it puts right, and what it leaves alone."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.shell.test_record import APP, TASK, Bench
+from tests.unit.shell.wire import START, run
+
+from fractal_models.container import Attempt, Role, Status, Task, Termination
+from fractal_models.records import AppStateRecord, ContainerRecord, MirrorRecord
+from fractal_operator.shell.audit import UNRECORDED, Audit, Auditor, Bodies
+
+RUNS = replace(TASK, state="RUNNING_AVAILABLE", version=5)
+ENDED = START + timedelta(seconds=30)
+END = Termination(attempt=1, stop_code="Replaced", reason="edited", finished_at=ENDED, exit_code=1)
+
+
+def body(status: Status | None = None) -> dict[str, Any]:
+    return {"metadata": {"uid": "uid-1"}, "status": (status or Status()).to_json()}
+
+
+class Desk(Bench):
+    """A recorder with its ledger, and an auditor over both; ``alive`` are tasks known to live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive: set[str] = set()
+        self.bodies: Bodies = {"uid-1": body()}
+        self.meanwhile: Callable[[], object] = lambda: None
+        self.asked: list[str] = []
+        lives = self.alive.__contains__
+        self.auditor = Auditor(self.ledger, self.recorder, self.clock, lives)
+
+    def write(self, *rows: MirrorRecord) -> None:
+        self.recorder.offer(rows)
+        assert self.flush()
+
+    def put(self, row: MirrorRecord) -> None:
+        """A row as it came into the table in another way."""
+        match row:
+            case AppStateRecord():
+                self.ledger.apps[row.task_id] = row
+            case ContainerRecord():
+                self.ledger.containers[row.container_id] = row
+
+    def audit(self) -> Audit:
+        async def existing() -> Bodies:
+            self.asked.append(self.wire.calls[-1].method)
+            self.meanwhile()
+            return self.bodies
+
+        done = run(self.auditor.audit(existing))
+        assert self.flush()
+        return done
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_only_the_rows_of_objects_that_are_missing_are_closed(desk: Desk) -> None:
+    rows = [replace(APP, task_id=uid) for uid in ("uid-1", "gone", "gone-too")]
+    desk.write(*rows, replace(APP, task_id="closed", deleted=True))
+    desk.bodies = {**desk.bodies, "made-meanwhile": body()}
+    assert desk.audit() == Audit(closed=2, corrected=0)
+    assert desk.asked == ["live"], "objects are asked for after the rows"
+    assert desk.ledger.closed == ["gone", "gone-too"]
+    assert desk.audit() == Audit(closed=0, corrected=0)
+    assert desk.wire.of("close_missing")[-1][0] == [], "tasks of deleted objects are looked for"
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        replace(APP, resource_version="9", state="CANCELLED", deleted=True),
+        replace(APP, resource_version="9", state="READY"),
+        replace(RUNS, state="STOPPED"),
+        replace(RUNS, generation=9, state="CREATING"),
+    ],
+    ids=["closed", "newer by its version", "ended", "newer by its generation"],
+)
+def test_what_stands_otherwise_than_it_was_written_is_written_again(
+    desk: Desk, stored: MirrorRecord
+) -> None:
+    desk.alive.add("task-1")
+    desk.write(APP, RUNS)
+    desk.put(stored)
+    assert desk.audit() == Audit(closed=0, corrected=1)
+    assert desk.ledger.apps == {"uid-1": APP}
+    assert desk.ledger.containers == {"task-1": RUNS}
+    assert desk.audit() == Audit(closed=0, corrected=0)
+
+
+def test_an_end_that_was_written_stands_though_the_database_lost_it(desk: Desk) -> None:
+    end = replace(RUNS, state="STOPPED")
+    desk.write(end)
+    desk.put(RUNS)
+    assert desk.audit().corrected == 1
+    assert desk.ledger.containers == {"task-1": end}
+
+
+def test_an_end_that_another_one_wrote_stands_where_the_task_is_not_known_to_live(
+    desk: Desk,
+) -> None:
+    end = replace(RUNS, state="STOPPED", stop_code="TheirWords")
+    desk.write(RUNS)
+    desk.put(end)
+    assert desk.audit().corrected == 0
+    assert desk.ledger.containers == {"task-1": end}
+
+
+def test_a_row_that_changes_while_it_is_looked_at_is_left_alone(desk: Desk) -> None:
+    desk.write(APP)
+    desk.put(replace(APP, resource_version="9", deleted=True))
+    later = replace(APP, resource_version="10", state="READY")
+    desk.meanwhile = lambda: desk.recorder.offer([later])
+    assert desk.audit().corrected == 0
+    assert desk.ledger.apps == {"uid-1": later}
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (Status(last_terminations=(END,)), (ENDED, "Replaced", "edited", 1)),
+        (Status(), (START, "", UNRECORDED, None)),
+        (Status(attempt=Attempt(number=2)), (START, "", UNRECORDED, None)),
+    ],
+)
+def test_the_row_of_a_task_that_ended_unrecorded_is_closed(
+    desk: Desk, status: Status, told: tuple[object, ...]
+) -> None:
+    desk.put(APP)
+    desk.put(RUNS)
+    desk.bodies = {"uid-1": body(status)}
+    assert desk.audit() == Audit(closed=0, corrected=1)
+    row = desk.ledger.containers["task-1"]
+    assert row.state == "STOPPED"
+    assert (row.stopped_at, row.stop_code, row.stopped_reason, row.exit_code) == told
+    assert desk.audit() == Audit(closed=0, corrected=0)
+
+
+@pytest.mark.parametrize(
+    ("status", "alive"),
+    [
+        (Status(), True),
+        (Status(attempt=Attempt(number=1)), False),
+        (Status(tasks=(Task(attempt=1, role=Role.CURRENT, arn="task-1"),)), False),
+    ],
+    ids=["it lives", "its attempt is not resolved", "the status claims it"],
+)
+def test_the_row_of_a_task_that_may_live_stays(desk: Desk, status: Status, alive: bool) -> None:
+    if alive:
+        desk.alive.add("task-1")
+    desk.put(RUNS)
+    desk.bodies = {"uid-1": body(status)}
+    assert desk.audit().corrected == 0
+    assert desk.ledger.containers == {"task-1": RUNS}
