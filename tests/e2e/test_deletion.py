@@ -74,8 +74,6 @@ def test_all_rights_revoked_forget_no_task_and_stop_nothing_else(world: World) -
     assert len(world.tasks(uid, live=True)) == len(world.tasks()) == 1
     assert world.get("ada") is not None
     world.ecs.reset()
-    world.kubectl("annotate", "fc", "eve", "fractal.co/reconcile-requested-at=now")
-    world.wait_ready("eve")
     world.until_gone("ada")
     assert world.tasks(uid, live=True) == []
 
