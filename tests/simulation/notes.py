@@ -9,6 +9,7 @@ from tests.unit.shell.kube_world import Body
 from fractal_models.container import Status
 from fractal_models.errors import Conflict, FractalError
 from fractal_operator.core import tokens
+from fractal_operator.core.plan import FINALIZER
 
 if TYPE_CHECKING:
     from tests.simulation.timeline import Pending
@@ -36,6 +37,7 @@ class Notes:
         self.held: set[tuple[str, int]] = set()
         self.forced: set[str] = set()
         self.strayed: set[str] = set()
+        self._bared: set[str] = set()
         self.wiped: set[str] = set()
         self.sometimes: Counter[str] = Counter()
         self.known: Counter[str] = Counter()
@@ -74,6 +76,10 @@ class Notes:
         elif spec.get("operatingMode") == "Suspended":
             what = "suspended"
         restart = body["metadata"].get("annotations", {}).get(RESTARTED, "")
+        if FINALIZER in body["metadata"].get("finalizers", ()):
+            self._bared.discard(uid)
+        elif kind == "DELETED" and uid in self._bared:
+            self.forced.add(uid)
         wants = self.wants.setdefault(uid, [])
         if not wants or wants[-1][1:] != (what, restart):
             wants.append((self.world.timeline.now, what, restart))
@@ -117,6 +123,7 @@ class Notes:
         self.forced.update(self.wants)
         self.forced.difference_update(body["metadata"]["uid"] for body in bodies)
         for body in bodies:
+            self._bared.add(body["metadata"]["uid"])  # maybe without the finalizer that it had
             self.changed("", body)
 
     def refused(self, error: FractalError) -> None:
