@@ -4,6 +4,7 @@ The terms are shorter than the defaults, so that nobody waits; the chart's test 
 """
 
 import signal
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.e2e.stack import Obj, Operator, World, until
@@ -96,6 +97,34 @@ def test_after_kill_9_the_other_takes_over(world: World) -> None:
     assert now["leaseTransitions"] == 1
     world.sweeps(1)
     assert_one_task_each(world, ["before", "after"])
+
+
+def test_a_new_leader_launches_nothing_before_its_first_sweep(world: World) -> None:
+    one, two = pair(world)
+    one.kill()
+    world.ecs.hold("ListTasks", "before")
+    world.create("early")
+    until(lambda: leads(two), "the standby leads")
+    until(world.ecs.held, "its first sweep")
+    assert "the first sweep of ECS tasks" in two.get("/readyz")[1]
+    until(lambda: world.get("early"), "it is there")
+    assert world.tasks() == []
+    assert world.ecs.calls().get("RunTask", 0) == 0
+    world.ecs.release()
+    world.until_condition("early", "Ready", "True")
+    assert_one_task_each(world, ["early"])
+
+
+def test_times_in_the_lease_are_utc_wherever_the_process_runs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = world.environ
+    monkeypatch.setattr(world, "environ", lambda **given: environ(**given) | {"TZ": "Asia/Tokyo"})
+    one = start(world)
+    until(lambda: swept(one), "it leads")
+    for name in ("acquireTime", "renewTime"):
+        written = datetime.fromisoformat(lease(world)[name])
+        assert abs(datetime.now(UTC) - written) < timedelta(minutes=30)  # Tokyo is 9 hours off
 
 
 def test_kill_9_with_an_unanswered_launch(world: World) -> None:
