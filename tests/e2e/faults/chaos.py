@@ -26,10 +26,10 @@ from fractal_dev.postgres import Postgres
 
 OBJECTS = [f"fc-{number:02}" for number in range(20)]
 CHANCES: tuple[tuple[Kind, float], ...] = (
-    ("kill-before", 0.01),
-    ("kill-after", 0.01),
-    ("answer-lost", 0.03),
-    ("cut-before", 0.03),
+    ("kill-before", 0.006),
+    ("kill-after", 0.006),
+    ("answer-lost", 0.02),
+    ("cut-before", 0.02),
     ("never-answered", 0.002),
 )
 """What befalls a call that changes anything, and how often."""
@@ -135,7 +135,7 @@ class Nemesis:
         assert world.wire is not None
         self.wire: Wire = world.wire
         self.deeds: list[tuple[Callable[[], object], int]] = [
-            (self.kill, 4), (self.terminate, 2), (self.freeze, 2), (self.postgres_stopped, 2),
+            (self.kill, 2), (self.terminate, 2), (self.freeze, 2), (self.postgres_stopped, 2),
             (self.kubernetes_unreachable, 2), (self.ecs_unreachable, 1), (self.throttle, 2),
             (self.watch_gone, 1), (self.watches_cut, 1), (self.watches_held, 2),
             (self.watch_dropped, 1), (self.watches_doubled, 1), (self.ecs_slow, 3),
@@ -152,7 +152,7 @@ class Nemesis:
 
     def fate(self, call: str) -> Kind | None:
         """What becomes of a call."""
-        rest = self.dice.random()
+        rest = self.dice.random() * (20 if "lease" in call else 1)  # one every half second
         for kind, chance in CHANCES:
             rest -= chance
             if rest < 0:
@@ -293,7 +293,7 @@ def run(
     nemesis.wire.open()
     threads = [
         Repeat(stop, users.act, lambda: pace.uniform(0.2, 1.2)),
-        Repeat(stop, nemesis.act, lambda: pace.uniform(1, 8)),
+        Repeat(stop, nemesis.act, lambda: pace.uniform(1, 10)),
     ]
     end, told = time.monotonic() + minutes * 60, time.monotonic()
     while time.monotonic() < end and guard.is_alive() and all(x.is_alive() for x in threads):
