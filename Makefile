@@ -80,7 +80,7 @@ monitoring: $(INSTALLED) ## Tests of dashboard and alerts with a real Prometheus
 	  tests/integration/test_alert_rules.py tests/e2e/test_monitoring.py
 
 simulate: $(INSTALLED) ## Seeds of faults on the real core and shell: SEEDS=1000 FIRST=1, SEED=n replays one, SWEEP=1 strikes each call
-	$(BIN)/python -m tests.simulation.seeds --jobs $(SIM_JOBS) --seeds $(SEEDS) --first $(FIRST) $(if $(SEED),--seed $(SEED)) $(if $(SWEEP),--sweep) $(if $(STRICT),--strict)
+	$(BIN)/python -m tests.simulation.seeds --jobs $(SIM_JOBS) --seeds $(SEEDS) --first $(FIRST) $(if $(SEED),--seed $(SEED)) $(if $(SWEEP),--sweep)
 
 bugs: $(INSTALLED) ## Plant each known kind of bug in the product; fails if a seed or test does not catch one
 	$(BIN)/python -m tests.simulation.bugs

@@ -3,7 +3,6 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.known import KNOWN_OPEN
 from tests.unit.shell.kube_world import Body
 
 from fractal_models.container import Status
@@ -24,12 +23,10 @@ class Notes:
     ``launches``: how often an attempt (uid, number) was launched; ``held``: those whose task a
     status has named. ``forced``: uids whose objects were taken away by force, or of which a task
     ``strayed`` in outside the bounds: what they leave is the reaper's. ``wiped``: those whose
-    status was taken away, or put back to what it had been. ``sometimes``: what was visited.
-    ``known``: how often which known, open bug was seen."""
+    status was taken away, or put back to what it had been. ``sometimes``: what was visited."""
 
     def __init__(self, world: "World") -> None:
         self.world = world
-        self.strict = False
         self.intents: dict[str, dict[int, float]] = {}
         self.ends: dict[str, set[int]] = {}
         self.wants: dict[str, list[tuple[float, str, str]]] = {}
@@ -40,7 +37,6 @@ class Notes:
         self._bared: set[str] = set()
         self.wiped: set[str] = set()
         self.sometimes: Counter[str] = Counter()
-        self.known: Counter[str] = Counter()
         self._parsed: dict[int, tuple[Body, Status]] = {}
 
     # --- what there is ---
@@ -56,13 +52,6 @@ class Notes:
         """The object with a uid, None if it is gone."""
         objects = self.world.kube.objects.values()
         return next((body for body in objects if body["metadata"]["uid"] == uid), None)
-
-    def open(self, name: str, applies: bool) -> bool:
-        """Whether what was found is a known, open bug of the product; counted as such."""
-        known = applies and name in KNOWN_OPEN and not self.strict
-        if known:
-            self.known[name] += 1
-        return known
 
     # --- what happens ---
 
@@ -123,6 +112,11 @@ class Notes:
         self.forced.update(self.wants)
         self.forced.difference_update(body["metadata"]["uid"] for body in bodies)
         for body in bodies:
+            uid, attempt = body["metadata"]["uid"], self.status(body).attempt
+            if max(self.intents.get(uid, ()), default=0) > (attempt.number if attempt else 0):
+                # It does not tell of its last launch, and the next process cannot know of it.
+                self.strayed.add(uid)
+                self.forced.add(uid)
             self._bared.add(body["metadata"]["uid"])  # maybe without the finalizer that it had
             self.changed("", body)
 

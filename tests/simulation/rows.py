@@ -35,16 +35,9 @@ def _apps(world: "World") -> Iterator[str]:
         phase, row = notes.status(body).phase, ledger.apps.get(uid)
         state = row.state if row is not None else "wanting"
         if row is not None and row.deleted:
-            if notes.open("row of a restored object", uid in notes.wiped):
-                continue
-            if not notes.open("audit by a stale list", world.began.stale_list > 0):
-                yield f"L4: {uid} exists, its row is closed"
+            yield f"L4: {uid} exists, its row is closed"
         elif state != SHOWN_AS.get(phase or Phase.PENDING):
-            if notes.open("row of a restored object", uid in notes.wiped):
-                continue
-            skewed = world.began.operators > 1
-            if not notes.open("app row behind another clock", skewed and row is not None):
-                yield f"L4: {uid} is {phase}, its row {state}"
+            yield f"L4: {uid} is {phase}, its row {state}"
     for uid, row in ledger.apps.items():
         if uid not in alive and not row.deleted:
             yield f"L4: the row of {uid} is not closed"
@@ -58,13 +51,5 @@ def _containers(world: "World") -> Iterator[str]:
             continue
         lives = task is not None and task.live
         if lives != (row.state not in ("STOPPED", "FAILED")):
-            ended = not lives and row.attempt in notes.ends.get(row.uid, ())
-            app = world.ledger.apps.get(row.uid)
-            closed = lives and app is not None and app.deleted
-            if closed and notes.open("row of a restored object", row.uid in notes.wiped):
-                continue
-            if closed and notes.open("audit by a stale list", world.began.stale_list > 0):
-                continue
-            if not notes.open("row of an ended attempt", ended):
-                shown = task.last_status if task is not None else "gone"
-                yield f"L4: {arn} is {shown}, its row {row.state}"
+            shown = task.last_status if task is not None else "gone"
+            yield f"L4: {arn} is {shown}, its row {row.state}"

@@ -11,7 +11,6 @@ from random import Random
 from tests.simulation import fresh
 from tests.simulation.faults import BROKEN, CALL_FAULTS, CALM, LATEST_BEYOND, Chaos, swarm
 from tests.simulation.invariants import Violation, require
-from tests.simulation.known import KNOWN_OPEN
 from tests.simulation.liveness import unsettled
 from tests.simulation.users import Users
 from tests.simulation.world import World
@@ -38,7 +37,6 @@ class Result:
     seconds: float = 0.0
     sometimes: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
-    known: dict[str, int] = field(default_factory=dict)
     launches: int = 0
 
 
@@ -67,7 +65,7 @@ def quiet() -> Iterator[None]:
         log.manager._clear_cache()  # type: ignore[attr-defined]
 
 
-def run_seed(seed: int, *, keep: int = 30, strict: bool = False) -> Result:
+def run_seed(seed: int, *, keep: int = 30) -> Result:
     """The run that ``seed`` stands for, today and ever, with these sources."""
     rng = Random(seed)
     # Drawn apart: the other seeds stay the runs that they were.
@@ -78,17 +76,12 @@ def run_seed(seed: int, *, keep: int = 30, strict: bool = False) -> Result:
     chaos = replace(swarm(rng), surge=surge, poison=poison, crowd=crowd, beyond=beyond)
     if beyond:
         chaos = replace(chaos, rates={**chaos.rates, "late": CALL_FAULTS["late"] * 3})
-    if "adoption" in KNOWN_OPEN and not strict:
-        chaos = replace(chaos, adopt=False)
-    return run_chaos(seed, rng, chaos, keep=keep, strict=strict)
+    return run_chaos(seed, rng, chaos, keep=keep)
 
 
-def run_chaos(
-    seed: int, rng: Random, chaos: Chaos, *, keep: int = 30, strict: bool = False
-) -> Result:
+def run_chaos(seed: int, rng: Random, chaos: Chaos, *, keep: int = 30) -> Result:
     """A run under given faults; ``seed`` is its name, ``rng`` all its chance."""
     world = World(rng, chaos, keep=keep)
-    world.notes.strict = strict
     result = Result(seed, chaos)
     try:
         with quiet():
@@ -102,7 +95,6 @@ def run_chaos(
     result.tail = [told(*each) for each in world.trace]
     result.calls, result.seconds = world.calls, world.timeline.now
     result.sometimes, result.faults = dict(world.notes.sometimes), dict(world.faults)
-    result.known = dict(world.notes.known)
     result.launches = len(world.ecs.launches)
     return result
 

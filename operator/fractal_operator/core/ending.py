@@ -179,10 +179,12 @@ def _retains(state: State) -> bool:
 def _retain(state: State) -> Verdict | None:
     """Keep the current task beyond its object, marked as such; stop every other (rule 13)."""
     situation = phases.deleting("Keeping the ECS task: spec.deletionPolicy is Retain.")
-    attempt, current = state.unresolved, state.current
+    attempt, current, coming = state.unresolved, state.current, state.coming
+    if coming is not None:
+        state = retire(state, coming, "Deleted")
     if attempt is not None and adoption.pending(state) is not None and current is None:
         return _finish(state, attempt, situation)
-    if attempt is not None and current is None and not draining.drained(state, attempt):
+    if attempt is not None and not draining.drained(state, attempt):
         return replace(draining.drain(state, attempt, situation), calls=stop_calls(state))
     if len(state.entries) > (current is not None) or state.surplus:
         again_at = state.now + STOP_AGAIN
