@@ -85,6 +85,7 @@ def _update(state: State, spec: Spec) -> Verdict:
         return steady.shown(state, spec, coming)
     if len(state.entries) > 1 or state.surplus:
         ended = phases.waiting("Progressing", "Another task is being stopped first.")
+        ended = ending.refused_stop(state, ended)
         again_at = state.now + ending.STOP_AGAIN
         if attempt is not None:
             return draining.drain(state, attempt, ended)

@@ -46,7 +46,9 @@ from fractal_operator.core.plan import (
     Lookup,
     Missing,
     Observation,
+    Problem,
     RunTask,
+    Stop,
     StopTask,
     WriteStatus,
 )
@@ -780,6 +782,10 @@ def test_two_tasks_of_which_one_retires_bar_the_next_launch() -> None:
     seen, plan = settled(beside(status=held, tasks=tasks))
     assert [type(each) for each in plan.actions] == [StopTask]
     assert "Another task is being stopped first." in seen.status.message
+    refused = Stop(NOW, Problem("AccessDenied", "no ecs:StopTask", NOW, "AccessDeniedException"))
+    seen, _ = settled(beside(status=held, tasks=tasks, stops={arn("2"): refused}))
+    states = {each.type: str(each.status) for each in seen.status.conditions}
+    assert (states["Ready"], states["Reconciling"], states["Stalled"]) == ("True", "False", "True")
     pending = Status(attempt=attempt(3), tasks=held.tasks)
     seen, plan = settled(beside(status=pending, tasks=tasks))
     assert not [each for each in plan.actions if isinstance(each, RunTask | WriteStatus)]
