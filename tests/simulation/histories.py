@@ -32,6 +32,7 @@ ACTS = (
     "suspend",
     "resume",
     "restart",
+    "surge",
     "recreate",
     "move",
     "retain",

@@ -29,7 +29,8 @@ class Surges:
         return 2 if self._meant.get((uid, number)) else 1
 
     def launched(self, live: list[TaskArn]) -> None:
-        self.notes.sometimes["two live tasks under Surge"] += len(live) == 2
+        if len(live) == 2:
+            self.notes.sometimes["two live tasks under Surge"] += 1
 
     def written(self, old: Status, body: Body) -> str:
         """What a status that was just written says that it must not, "" if nothing."""
@@ -78,4 +79,5 @@ class Surges:
         failed = any(
             each.attempt > served.attempt for each in ends if each.stop_code not in OUR_STOPS
         )
-        self.notes.sometimes["surge failed and the old stayed"] += stays and failed
+        if stays and failed:
+            self.notes.sometimes["surge failed and the old stayed"] += 1

@@ -19,6 +19,8 @@ WORKLOAD = History(
         (120, "resume"),
         (120, "recreate"),
         (120, "restart"),
+        (60, "surge"),
+        (60, "replace"),
         (120, "delete"),
     )
 )

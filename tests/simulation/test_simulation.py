@@ -25,7 +25,7 @@ def reference() -> Outcome:
 
 def test_without_faults_the_workload_launches_what_it_asks_for() -> None:
     assert reference().failure == ""
-    assert reference().launches == 6
+    assert reference().launches == 7
 
 
 @pytest.mark.parametrize("kind", CALL_FAULTS)

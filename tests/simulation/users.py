@@ -108,6 +108,8 @@ class Users:
                 kube.edit(key, user=f"user-{stamp}")
             case "policy":
                 kube.edit(key, restartPolicy=self.world.rng.choice(("Always", "OnFailure")))
+            case "surge":
+                kube.edit(key, updateStrategy="Surge")
             case "strategy":
                 kube.edit(key, updateStrategy=self.world.rng.choice(STRATEGIES))
             case "suspend":
