@@ -100,7 +100,7 @@ def run(given: Parts, plan: Plan, expected: Reference) -> Result:
     kind, _, number = plan.strike.call.rpartition("-")
     if NOT_MADE not in result.wrong or kind != "commit" or number == "1":
         return result
-    # Rows are batched by time: what was the last transaction of several may now be one with another.
+    # Rows are batched by time: the last transaction may have become one with another.
     before = replace(plan, strike=replace(plan.strike, call=f"commit-{int(number) - 1}"))
     return replace(run(given, before, expected), name=plan.name)
 
