@@ -11,7 +11,7 @@ from tests.e2e.stack import World
 Obj = dict[str, Any]
 
 _DROPPED = re.compile(
-    r"(At|Time|Arn|Hash|^arn|^attempt|^number|^uid|^ip|^privateIp|^issuedBy|resourceVersion)$"
+    r"(At|Time|Arn|Hash|^usedSeconds|^arn|^attempt|^number|^uid|^ip|^privateIp|^issuedBy|resourceVersion)$"
 )
 """Names of members whose values are a run's own; that they are there is kept."""
 _OWN = re.compile(r"w-[0-9a-f]{10}|arn:\S+|\b[0-9a-f]{32}\b|\d[\d.:T+-]*Z?")
