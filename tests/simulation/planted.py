@@ -49,7 +49,7 @@ BUGS = (
         "token = f'{action.request[\"clientToken\"]}{self._clock.monotonic()}'\n"
         "            request = {**action.request, 'clientToken': token}\n"
         "            result = await self._ecs.run_task(action.region, request)",
-        5,
+        7,
         "S1",
     ),
     Bug(
@@ -90,7 +90,7 @@ BUGS = (
         f"{CORE}/losses.py",
         "if absent is None or absent.count < 2 or absent.last - absent.first < LOST_AFTER:",
         "if absent is None:",
-        19,
+        30,
         "[SL]",
     ),
     Bug(
@@ -274,5 +274,12 @@ BUGS = (
         "return self._clock.monotonic() < self._until",
         "return True",
         test="tests/unit/shell/test_leader.py::test_a_frozen_leader_leads_no_more_when_it_wakes",
+    ),
+    Bug(
+        "rows are overwritten by whatever comes later",
+        "helpers/fractal_helpers/upserts.py",
+        "set_=values, where=newer)",
+        "set_=values)",
+        test="tests/integration/test_ledger.py::test_which_container_record_wins",
     ),
 )
