@@ -30,6 +30,7 @@ watchdogs.SWEEP_SECONDS = {sweep}
 watchdogs.WORKER_SECONDS = {worker}
 watchdogs.GRACE_SECONDS = 3
 news.RESYNC_SECONDS = {resync}
+news.EMPTY_SECONDS = min(news.EMPTY_SECONDS, {resync})
 config = aws.Config
 aws.Config = lambda **given: config(**given | {{"read_timeout": {read}}})
 from fractal_operator.cli import app
@@ -137,12 +138,12 @@ def test_a_deaf_watch_is_noticed_and_what_it_missed_is_found_by_a_list(
 
 def test_an_idle_watch_is_not_deaf(world: World, hand: Deaf) -> None:
     """Nothing changes, and nothing is told, for longer than any bound."""
-    operator = start(world, resync=1).wait_ready()
+    operator = start(world, resync=2).wait_ready()
     world.create("idle")
     world.until_condition("idle", "Ready", "True")
     hand.deaf = True
     listed = len(lists(world))
-    until(lambda: len(lists(world)) > listed + 15, "time passes: a list a second")
+    until(lambda: len(lists(world)) > listed + 8, "time passes: a list each 2 s")
     assert operator.get("/healthz") == (200, "ok\n")
     assert operator.ended is None
 
