@@ -269,6 +269,20 @@ BUGS = (
         "S9",
     ),
     Bug(
+        "a wiped status counts as one that was never written",
+        f"{CORE}/doubt.py",
+        "return not _swept(target, ends)",
+        "return False",
+        test="tests/unit/core/test_ending.py",
+    ),
+    Bug(
+        "a row that stands otherwise than it was written stays so",
+        f"{SHELL}/audit.py",
+        "wrong = not says_the_same(row, written)",
+        "wrong = False",
+        test="tests/unit/shell/test_audit.py",
+    ),
+    Bug(
         "whoever has lost the lead goes on",
         f"{SHELL}/leader.py",
         "return self._clock.monotonic() < self._until",

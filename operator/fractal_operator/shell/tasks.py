@@ -265,6 +265,11 @@ class Tasks:
         task = self._seen.get(arn)
         return task is not None and task.live
 
+    def shown(self, arn: TaskArn, now: datetime) -> bool:
+        """Whether ECS has shown of late that the task lives."""
+        task = self._seen.get(arn)
+        return task is not None and task.live and now - task.observed_at < LOST_AFTER
+
     def _ended(self, arn: TaskArn) -> bool:
         task = self._seen.get(arn)
         return task is not None and task.stopped

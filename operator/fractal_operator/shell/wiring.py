@@ -167,7 +167,7 @@ def wire(
         objects=objects,
         news=news,
         recorder=recorder,
-        auditor=Auditor(ledger, recorder, clock, tasks.lives),
+        auditor=Auditor(ledger, recorder, clock, lambda arn: tasks.shown(arn, clock.now())),
         metrics=metrics,
     )
     reaper = Reaper(

@@ -253,3 +253,12 @@ def test_moving_are_tasks_that_start_end_or_are_awaited(bench: Bench) -> None:
     assert bench.tasks.moving(OTHER) == []
     bench.tasks.watch_closely("uid-1", True)
     assert task_arn("running") in bench.tasks.moving(MAIN)
+
+
+def test_a_task_is_shown_as_long_as_ecs_showed_of_late_that_it_lives(bench: Bench) -> None:
+    assert not bench.tasks.shown(ARN, START)
+    bench.tasks.observe(task())
+    assert bench.tasks.shown(ARN, START)
+    assert not bench.tasks.shown(ARN, START + LOST_AFTER)
+    bench.tasks.observe(task(status="STOPPED"))
+    assert not bench.tasks.shown(ARN, START)
