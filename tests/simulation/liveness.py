@@ -53,7 +53,8 @@ def _unlike(world: "World", body: Body) -> str:
         return f"L1: generation {meta['generation']} is not observed: {status.message}"
     if spec.get("operatingMode") == "Suspended":
         return "" if not live and status.phase is Phase.SUSPENDED else f"L1: {status.message}"
-    finished = status.phase in (Phase.SUCCEEDED, Phase.FAILED)
+    # Failed, and nothing ever ran: it was refused, and is tried again.
+    finished = status.phase in (Phase.SUCCEEDED, Phase.FAILED) and status.attempt is not None
     if spec.get("restartPolicy", "Always") != "Always" and finished:
         return "" if not live else f"L1: finished, but {live} lives"
     if len(live) != 1:
