@@ -86,13 +86,22 @@ def caught(bug: Bug) -> str:
     return ""
 
 
+def _told(bug: Bug) -> tuple[str, str]:
+    """What catches a bug, and what to print of it."""
+    try:
+        by = caught(bug)
+    except ValueError as moved:
+        return "", f"NOT PLANTED: {moved}"
+    return by, by[:110] or "NOTHING CATCHES IT"
+
+
 def table(bugs: list[Bug]) -> int:
     """Print what catches each bug; 1 if nothing catches one of them."""
     missed = 0
     with ThreadPoolExecutor(2) as pool:
-        for bug, by in zip(bugs, pool.map(caught, bugs), strict=True):
+        for bug, (by, shown) in zip(bugs, pool.map(_told, bugs), strict=True):
             missed += not by
-            print(f"{bug.name:62} -> {by[:110] or 'NOTHING CATCHES IT'}", flush=True)
+            print(f"{bug.name:62} -> {shown}", flush=True)
     print(f"{len(bugs)} planted bugs, {missed} not caught")
     return 1 if missed else 0
 

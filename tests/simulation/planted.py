@@ -59,7 +59,7 @@ BUGS = (
         "from fractal_operator.core.plan import RunTask\n"
         "    call = RunTask(tokens.region_of(cluster_arn), attempt.number, rendered)\n"
         "    return Verdict(armed, situation, calls=(call,), quiet=True)",
-        4,
+        6,
         "S2",
     ),
     Bug(
@@ -114,7 +114,7 @@ BUGS = (
         f"{SHELL}/launches.py",
         "certain = known.certain and not isinstance(error, OutcomeUnknown | TokenConflict)",
         "certain = known.certain and not isinstance(error, TokenConflict)",
-        2,
+        17,
         "S",
     ),
     Bug(
@@ -131,7 +131,7 @@ BUGS = (
         f"{CORE}/begin.py",
         "number=state.highest + 1,",
         "number=state.highest or 1,",
-        3,
+        9,
         "L1",
     ),
     Bug(
@@ -141,14 +141,14 @@ BUGS = (
         "        return replace(draining.drain(state, attempt, waiting), calls=stop_calls(state))\n"
         "    if not",
         "if not",
-        2,
+        9,
         "S",
     ),
     Bug(
         "the periodic list is gone",
         f"{SHELL}/news.py",
-        "pause = RESYNC_SECONDS\n            try:",
-        "pause = 1e9\n            try:",
+        "pause = RESYNC_SECONDS if len(self._objects) else EMPTY_SECONDS",
+        "pause = 1e9",
         29,
         "L",
     ),
@@ -281,13 +281,6 @@ BUGS = (
         "wrong = not says_the_same(row, written)",
         "wrong = False",
         test="tests/unit/shell/test_audit.py",
-    ),
-    Bug(
-        "whoever has lost the lead goes on",
-        f"{SHELL}/leader.py",
-        "return self._clock.monotonic() < self._until",
-        "return True",
-        test="tests/unit/shell/test_leader.py::test_a_frozen_leader_leads_no_more_when_it_wakes",
     ),
     Bug(
         "rows are overwritten by whatever comes later",
