@@ -39,7 +39,12 @@ def main() -> int:
         _pool(args.jobs, given) as pool,
     ):
         print(f"Kubernetes API server {given.api.name}", flush=True)
-        results = _all(pool, pattern, listed=args.list)
+        try:
+            results = _all(pool, pattern, listed=args.list)
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.kill()  # what they started goes with them
+            raise
     if args.list:
         return 0
     wrong = [each for each in results if each.wrong]
