@@ -52,6 +52,10 @@ class Status(StatusModel):
     attempt: Annotated[
         Attempt | None, Field(description="the latest launch; do not edit: tasks may be lost.")
     ] = None
+    never_launched: Annotated[
+        bool | None,
+        Field(description="true: it is certain that no attempt was ever made.", strict=True),
+    ] = None
     tasks: Annotated[
         tuple[Task, ...],
         Field(

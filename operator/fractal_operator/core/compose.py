@@ -13,7 +13,7 @@ from fractal_models.container import (
     Task,
 )
 from fractal_models.observed import TaskArn
-from fractal_operator.core import conditions, draining, failures, lifetime
+from fractal_operator.core import conditions, doubt, draining, failures, lifetime
 from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
@@ -53,6 +53,7 @@ def compose(verdict: Verdict) -> Status:
             now=state.now,
         ),
         attempt=state.attempt,
+        never_launched=True if doubt.never_launched(state) else None,
         tasks=state.entries,
         placement=_placement(state, current),
         endpoint=endpoint,

@@ -6,9 +6,14 @@ finalizer on), or with a lower attempt than this process has seen, is in doubt f
 ECS may not show it yet. What a sweep begun 420 s later (draining.py) does not show does not exist.
 A live task of the object that is seen ends the doubt: it never has two.
 
-A deletion waits that long. So does a launch, but for a young object that was never edited and shows
-no task: it can only have been launched where it is to be launched now, and every token of it still
-lives, so that the same number makes no second task. For that one, one sweep is enough.
+A deletion waits that long; but for one sweep only where the status says ``neverLaunched``, which
+is written by who knows (it put the finalizer on, or the doubt is over). So stands, at each start of
+the operator, whatever waits for its first launch, suspended or refused. Only an etcd restored to
+before the launch says so falsely; a task that is hidden then is the reaper's.
+
+A launch waits that long, too, but for a young object that was never edited and shows no task: it
+can only have been launched where it is to be launched now, and every token of it still lives, so
+that the same number makes no second task. For that one, one sweep is enough.
 """
 
 from datetime import datetime, timedelta
@@ -28,11 +33,32 @@ def ends_at(seen: Observation) -> datetime | None:
 
 
 def hides(seen: Observation) -> bool:
-    """Whether a task of the object may exist that nobody knows of, so that it must not go yet."""
-    target, ends = seen.target, ends_at(seen)
-    if ends is None or target is None or target.gone:
+    """Whether a task of the object may exist that nobody knows of."""
+    return _unlooked(seen, ends_at(seen))
+
+
+def keeps(seen: Observation) -> datetime | None:
+    """The object may go with a sweep begun then or later, for what may hide; None: it may now."""
+    never = seen.status.never_launched and seen.status.attempt is None and not seen.highest
+    ends = seen.bare_since if never else ends_at(seen)
+    return ends if _unlooked(seen, ends) else None
+
+
+def never_launched(state: State) -> bool:
+    """Whether it is certain that no attempt was ever made: what the status says to later looks."""
+    seen, ends = state.seen, ends_at(state.seen)
+    if state.attempt is not None or seen.tasks or seen.highest:
+        return False
+    if seen.status.never_launched or ends is None:
+        return True
+    return seen.target is not None and _swept(seen.target, ends)
+
+
+def _unlooked(seen: Observation, since: datetime | None) -> bool:
+    target = seen.target
+    if since is None or target is None or target.gone:
         return False  # nothing can have been launched there
-    return not _swept(target, ends)
+    return not _swept(target, since)
 
 
 def bars(state: State, target: ClusterView) -> datetime | None:
@@ -54,8 +80,9 @@ def _fresh(state: State, since: datetime) -> bool:
 
 def look(state: State) -> tuple[bool, datetime | None]:
     """Whether to sweep now and when to look again, so that a doubt ends though nothing waits."""
-    ends = ends_at(state.seen)
-    if ends is None or state.attempt is not None or not hides(state.seen):
+    seen, ends = state.seen, ends_at(state.seen)
+    waits = seen.deleting_since is not None or state.attempt is not None
+    if ends is None or waits or not hides(seen):
         return False, None
     return (True, None) if state.now >= ends else (False, ends)
 

@@ -159,8 +159,8 @@ def delete(state: State) -> Verdict:
         verdict = _retain(state)
     else:
         verdict = wind_down(state, "Deleted", phases.deleting("Stopping the ECS task."))
-    ends = doubt.ends_at(seen)
-    if verdict is None and ends is not None and doubt.hides(seen):
+    ends = doubt.keeps(seen)
+    if verdict is None and ends is not None:
         verdict = doubt.waiting(state, phases.deleting(doubt.why(ends)), ends)
     return released if verdict is None else _or_stuck(verdict)
 
@@ -226,8 +226,8 @@ def _or_stuck(verdict: Verdict) -> Verdict:
     if attempt is not None:
         drained = draining.last_issued(verdict.state, attempt) + draining.DRAIN
         limit = max(limit, drained + timedelta(seconds=60))
-    ends = doubt.ends_at(seen)
-    if ends is not None and doubt.hides(seen):
+    ends = doubt.keeps(seen)
+    if ends is not None:
         limit = max(limit, ends + timedelta(seconds=60))
     if seen.now < limit:
         again = min(verdict.again_at or limit, limit)

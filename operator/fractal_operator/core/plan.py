@@ -171,6 +171,8 @@ class Observation:
     adopted: Mapping[TaskArn, Stop] = field(default_factory=dict)
     created_at: datetime | None = None
     bare_since: datetime | None = None
+    highest: int = 0
+    """The highest attempt that this process has seen in the status."""
     breaker: Problem | None = None
 
     @property

@@ -160,6 +160,7 @@ class Reconciler:
             adopted=memory.adopted,
             created_at=_time(meta.get("creationTimestamp")),
             bare_since=bare_since,
+            highest=memory.highest,
             breaker=self._actor.breaker(target_view, _definition(status)),
         )
 

@@ -138,6 +138,40 @@ def test_a_bare_object_is_not_stuck_before_its_wait_is_over() -> None:
     assert ("Stalled", "True") in [(each.type, str(each.status)) for each in late.status.conditions]
 
 
+@pytest.mark.parametrize(
+    ("status", "highest", "goes"),
+    [
+        (Status(never_launched=True), 0, True),
+        (Status(never_launched=True), 1, False),  # somebody took the attempt out of the status
+        (Status(), 0, False),
+        (Status(message="Suspended"), 0, False),
+    ],
+)
+def test_what_was_never_launched_goes_after_one_sweep(
+    status: Status, highest: int, goes: bool
+) -> None:
+    """So stands after each start of the operator whatever is suspended, or refused."""
+    swept = cluster(swept_since=ago(5))
+    facts = {"deleting_since": NOW, "bare_since": ago(10), "status": status, "highest": highest}
+    _, plan = settled(observation(**facts, target=swept))
+    assert (plan == GONE) is goes
+    _, plan = settled(observation(**facts, target=cluster(swept_since=ago(11))))
+    assert plan.wants_sweep
+
+
+def test_a_status_says_that_nothing_was_launched_only_if_it_is_certain() -> None:
+    def said(**facts: Any) -> bool | None:
+        return settled(observation(SUSPENDED, **facts))[0].status.never_launched
+
+    assert said()
+    assert said(bare_since=ago(500), target=cluster(swept_since=ago(60)))
+    assert said(bare_since=ago(10), status=Status(never_launched=True))
+    assert said(bare_since=ago(10)) is None
+    assert said(bare_since=ago(500), target=None) is None
+    assert said(highest=1) is None
+    assert said(tasks=(stopped(),)) is None
+
+
 def test_a_bare_object_whose_last_task_was_seen_to_end_may_hide_another() -> None:
     seen = observation(deleting_since=NOW, bare_since=NOW, tasks=(stopped(),))
     seen, plan = settled(seen)
