@@ -49,11 +49,15 @@ def pending(state: State) -> Attempt | None:
 
 
 def settled(state: State) -> State:
-    """``state`` without an adoption that cannot succeed any more: the task went, or elsewhere."""
+    """``state`` without an adoption that cannot succeed any more: the task is another's, or gone.
+
+    An edit of spec.cluster does not end it, as the tags may be on the task already: once they are
+    seen, the task is the object's current one, and is replaced.
+    """
     attempt = pending(state)
     if attempt is None:
         return state
-    refusal = _refusal(state, attempt.adopts)
+    refusal = _refusal(state, attempt.adopts, attempt.cluster_arn)
     return state.ended(attempt.number, FAILED, refusal) if refusal else state
 
 
@@ -64,7 +68,7 @@ def adopt(state: State, arn: str) -> Verdict:
     if target is None or target.info is None:
         assert gate is not None
         return gate
-    refusal = _refusal(state, arn)
+    refusal = _refusal(state, arn, target.info.arn)
     if refusal:
         text = f"{refusal} Correct or remove the annotation {ADOPT}."
         return Verdict(state, phases.refused("AdoptionRefused", text))
@@ -117,8 +121,11 @@ def _adopting(arn: str) -> phases.Situation:
     return phases.waiting("Adopting", f"Taking over the ECS task {arn}.")
 
 
-def _refusal(state: State, arn: str) -> str:
-    """Why the object cannot have the task, in words; "" if it can, or nothing is known yet."""
+def _refusal(state: State, arn: str, cluster_arn: str) -> str:
+    """Why the object, whose cluster that is, cannot have the task, in words.
+
+    "": it can, or nothing is known yet.
+    """
     seen, task = state.seen, state.task(arn)
     if not _TASK_ARN.fullmatch(arn):
         return f"{arn[:512]!r} is not the ARN of an ECS task (arn:aws:ecs:…:task/CLUSTER/ID)."
@@ -126,9 +133,8 @@ def _refusal(state: State, arn: str) -> str:
         return f"The ECS task {arn} may not be adopted from namespace {seen.namespace}: " + (
             "no rule of the operator's allow-list (FRACTAL_ALLOW) lists it under adoptable."
         )
-    info = seen.target.info if seen.target is not None else None
-    if info is not None and not arn.startswith(tokens.task_prefix(info.arn)):
-        return f"The ECS task {arn} is not in the object's cluster {info.arn}."
+    if not arn.startswith(tokens.task_prefix(cluster_arn)):
+        return f"The ECS task {arn} is not in the object's cluster {cluster_arn}."
     if task is None:
         unknown = any(each == arn for each in seen.missing)
         return f"ECS does not know the task {arn}." if unknown else ""

@@ -87,7 +87,7 @@ def look(state: State) -> tuple[bool, datetime | None]:
     return (True, None) if state.now >= ends else (False, ends)
 
 
-def waiting(state: State, situation: Situation, ends: datetime) -> Verdict:
+def until(state: State, situation: Situation, ends: datetime) -> Verdict:
     """Wait for the doubt's end, and look at once for what ECS shows already."""
     seen = state.seen
     since, target = seen.bare_since, seen.target

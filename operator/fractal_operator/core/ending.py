@@ -161,7 +161,7 @@ def delete(state: State) -> Verdict:
         verdict = wind_down(state, "Deleted", phases.deleting("Stopping the ECS task."))
     ends = doubt.keeps(seen)
     if verdict is None and ends is not None:
-        verdict = doubt.waiting(state, phases.deleting(doubt.why(ends)), ends)
+        verdict = doubt.until(state, phases.deleting(doubt.why(ends)), ends)
     return released if verdict is None else _or_stuck(verdict)
 
 

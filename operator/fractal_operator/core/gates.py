@@ -41,7 +41,7 @@ def closed(state: State, target: ClusterView | None) -> Verdict | None:
         situation = phases.waiting("WaitingForSweep", text)
         return Verdict(state, situation, wants_sweep=True, quiet=True)
     if wanted is not None:
-        return doubt.waiting(state, phases.waiting("WaitingForSweep", doubt.why(wanted)), wanted)
+        return doubt.until(state, phases.waiting("WaitingForSweep", doubt.why(wanted)), wanted)
     if target.paused:
         again = seen.now + LOOK_AGAIN
         return Verdict(state, phases.waiting("LaunchesPaused", target.paused), again_at=again)
