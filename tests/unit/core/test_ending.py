@@ -152,7 +152,8 @@ def test_what_was_never_launched_goes_after_one_sweep(
 ) -> None:
     """So stands after each start of the operator whatever is suspended, or refused."""
     swept = cluster(swept_since=ago(5))
-    facts = {"deleting_since": NOW, "bare_since": ago(10), "status": status, "highest": highest}
+    facts: dict[str, Any] = {"deleting_since": NOW, "bare_since": ago(10)}
+    facts |= {"status": status, "highest": highest}
     _, plan = settled(observation(**facts, target=swept))
     assert (plan == GONE) is goes
     _, plan = settled(observation(**facts, target=cluster(swept_since=ago(11))))
