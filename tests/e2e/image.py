@@ -191,7 +191,7 @@ class Pod(Operator):
         self._shell = [*NAMESPACES, "sh", "-c", IN_POD, "pod", *inside]
         self._default = [*image.config["Entrypoint"], *image.config["Cmd"]]
 
-    def command(self, arguments: Sequence[str]) -> list[str]:
+    def within(self, arguments: Sequence[str]) -> list[str]:
         """What runs ``arguments`` in it."""
         variables = [f"{name}={value}" for name, value in self.environ.items()]
         return [*self._shell, *variables, *arguments]
@@ -199,13 +199,13 @@ class Pod(Operator):
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command in it, to its end."""
         return subprocess.run(
-            self.command(arguments), capture_output=True, text=True, timeout=MINUTES, check=False
+            self.within(arguments), capture_output=True, text=True, timeout=MINUTES, check=False
         )
 
     def start(self) -> "Pod":
         with self.logfile.open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(self._default), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                self.within(self._default), stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         return self
 
