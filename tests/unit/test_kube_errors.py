@@ -145,7 +145,7 @@ def test_an_answer_becomes_an_error_of_its_meaning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if reply == HANG:
-        monkeypatch.setattr("fractal_helpers.kube._TIMEOUT", 0.2)
+        monkeypatch.setattr("fractal_helpers.kube.TIMEOUT", 0.2)
     with pytest.raises(FractalError) as caught:
         asyncio.run(talk(tmp_path, [reply], call))
     assert type(caught.value) is error
