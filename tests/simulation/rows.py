@@ -38,6 +38,8 @@ def _apps(world: "World") -> Iterator[str]:
             yield f"L4: {uid} exists, its row is closed"
         elif state != SHOWN_AS.get(phase or Phase.PENDING):
             yield f"L4: {uid} is {phase}, its row {state}"
+        elif row is not None and row.generation != body["metadata"]["generation"]:
+            yield f"L4: the row of {uid} tells of generation {row.generation}"
     for uid, row in ledger.apps.items():
         if uid not in alive and not row.deleted:
             yield f"L4: the row of {uid} is not closed"
@@ -45,6 +47,7 @@ def _apps(world: "World") -> Iterator[str]:
 
 def _containers(world: "World") -> Iterator[str]:
     notes = world.notes
+    alive = {each["metadata"]["uid"]: each["metadata"] for each in world.kube.objects.values()}
     for arn, row in world.ledger.containers.items():
         task = world.ecs.tasks.get(TaskArn(arn))
         if row.uid in notes.forced or arn in world.ecs.retained:
@@ -53,3 +56,5 @@ def _containers(world: "World") -> Iterator[str]:
         if lives != (row.state not in ("STOPPED", "FAILED")):
             shown = task.last_status if task is not None else "gone"
             yield f"L4: {arn} is {shown}, its row {row.state}"
+        elif lives and row.uid in alive and row.generation != alive[row.uid]["generation"]:
+            yield f"L4: the row of {arn} tells of generation {row.generation}"

@@ -9,12 +9,12 @@ from tests.unit.core.loop import World
 from tests.unit.core.world import ELSEWHERE, NOW, POLICY, SPEC, UID, arn, cluster, observation
 
 from fractal_models.container import Phase, Role, Status, Termination
-from fractal_models.observed import ObservedContainer, ObservedTask
+from fractal_models.observed import ClusterInfo, ObservedContainer, ObservedTask
 from fractal_operator.core import events, tokens
 from fractal_operator.core.allow import Allow, Rule
 from fractal_operator.core.annotations import ADOPT
 from fractal_operator.core.decide import decide
-from fractal_operator.core.plan import Missing, Observation, Problem, Stop, TagTask
+from fractal_operator.core.plan import Missing, Observation, Problem, Stop, StopTask, TagTask
 
 ARN = arn("theirs")
 RULE = Rule(
@@ -330,6 +330,24 @@ def test_an_adoption_that_has_begun_is_carried_through_without_its_annotation() 
         it.crash()
         it.run(300)
         assert (it.calls, it.phase(), [each.arn for each in it.alive]) == (0, Phase.RUNNING, [ARN])
+
+
+def test_an_edit_of_the_cluster_ends_no_adoption_that_has_begun() -> None:
+    """Its tags were under way: a second task was launched beside it, or it outlived its object."""
+    policy = replace(POLICY, allow=Allow((replace(RULE, clusters=("*",)),)))
+    begun, _ = world.settled(asking(tasks=(theirs(),)), policy)
+    other = cluster(reference="other", info=ClusterInfo(ELSEWHERE, "other", "ACTIVE"))
+    moved = asking(
+        spec={**SPEC, "cluster": "other"}, tasks=(theirs(),), status=begun.status, target=other
+    )
+    for seen in (moved, replace(moved, deleting_since=NOW)):
+        pending, plan = world.settled(seen, policy)
+        assert pending.status.last_terminations == ()
+        assert [type(each) for each in plan.actions] == [TagTask]
+        shown = replace(pending, tasks=(theirs(tags=MINE),))
+        ending, plan = world.settled(shown, policy)
+        assert [(each.arn, each.role) for each in ending.status.tasks] == [(ARN, Role.RETIRING)]
+        assert [type(each) for each in plan.actions] == [StopTask]
 
 
 @pytest.mark.parametrize("change", ["delete", "suspend", "retain"])
