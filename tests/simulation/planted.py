@@ -271,7 +271,7 @@ BUGS = (
     Bug(
         "a wiped status counts as one that was never written",
         f"{CORE}/doubt.py",
-        "return not _swept(target, ends)",
+        "return not _swept(target, since)",
         "return False",
         test="tests/unit/core/test_ending.py",
     ),
