@@ -6,8 +6,6 @@ Failures of Kubernetes writes are raised, but for a lost race, which ends in a f
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import datetime
 from typing import assert_never
 
 from fractal_models.container import Status
@@ -18,18 +16,15 @@ from fractal_models.errors import (
     Rejected,
     Unavailable,
 )
-from fractal_models.observed import ObservedTask, TaskArn
 from fractal_operator.core import events, rows
 from fractal_operator.core.plan import (
     FINALIZER,
     AddFinalizer,
     ClusterView,
-    DefinitionView,
     DeleteObject,
     Ensure,
     Find,
     Launch,
-    Lookup,
     Observation,
     Plan,
     Policy,
@@ -37,21 +32,19 @@ from fractal_operator.core.plan import (
     RemoveFinalizer,
     Resolve,
     RunTask,
-    Stop,
     StopTask,
     TagTask,
     WriteStatus,
 )
-from fractal_operator.core.tokens import TAG_RETAINED
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs, Kube, KubeEvent, ObjectKey
 from fractal_operator.shell import ends
+from fractal_operator.shell.calls import Calls
 from fractal_operator.shell.launches import Launches
 from fractal_operator.shell.leader import NOT_LEADING
 from fractal_operator.shell.memory import Memories, Memory
 from fractal_operator.shell.objects import Body, Objects, uid_of
 from fractal_operator.shell.observe import Observer
-from fractal_operator.shell.problems import problem_of
 from fractal_operator.shell.record import Recorder
 
 log = logging.getLogger(__name__)
@@ -75,7 +68,6 @@ class Actor:
         leads: Callable[[], bool],
     ) -> None:
         self._kube = kube
-        self._ecs = ecs
         self._clock = clock
         self._objects = objects
         self._memories = memories
@@ -85,6 +77,7 @@ class Actor:
         self._metrics = metrics
         self._leads = leads
         self._launches = Launches(ecs, clock, observer, metrics)
+        self._calls = Calls(ecs, clock, observer, metrics)
 
     async def act(self, key: ObjectKey, body: Body, seen: Observation, plan: Plan) -> Body | None:
         """Do a plan's actions; the object as it stands then, None once it is gone.
@@ -106,16 +99,16 @@ class Actor:
                     case RunTask():
                         await self._launches.run_task(memory, action)
                     case StopTask():
-                        await self._stop_task(memory, action)
+                        await self._calls.stop_task(memory, action)
                     case TagTask():
-                        await self._tag_task(memory, action)
+                        await self._calls.tag_task(memory, action)
                     case DeleteObject():
                         await self._kube.delete(body)
                         return await self._reread(key, seen.uid)
                     case Find():
-                        await self._find(memory, action)
+                        await self._calls.find(memory, action)
                     case Resolve() | Ensure():
-                        await self._define(seen, memory, action)
+                        await self._calls.define(memory, action, seen.requested)
                     case _:
                         assert_never(action)
         except (Conflict, Gone):
@@ -230,66 +223,3 @@ class Actor:
     def breaker(self, target: ClusterView | None, definition: str) -> Problem | None:
         """The refusal that bars launches of a definition in a cluster: see ``Launches.breaker``."""
         return self._launches.breaker(target, definition)
-
-    async def _stop_task(self, memory: Memory, action: StopTask) -> None:
-        now = self._clock.now()
-        try:
-            task = await self._ecs.stop_task(
-                action.region, action.cluster, action.arn, action.reason
-            )
-        except FractalError as error:
-            memory.stops[action.arn] = Stop(now, problem_of(error, now))
-            log.warning("StopTask of %s failed: %s", action.arn, error)
-            return
-        memory.stops[action.arn] = Stop(now)
-        self._metrics.stopped(action.reason)
-        self._observed(action.arn, task, now)
-
-    async def _tag_task(self, memory: Memory, action: TagTask) -> None:
-        now = self._clock.now()
-        kept = action.tags.get(TAG_RETAINED) == "true"
-        answers = memory.retained if kept else memory.adopted
-        try:
-            await self._ecs.tag_task(action.region, action.arn, action.tags)
-        except FractalError as error:
-            answers[action.arn] = Stop(now, problem_of(error, now))
-            log.warning("tagging %s failed: %s", action.arn, error)
-        else:
-            answers[action.arn] = Stop(now)
-
-    def _observed(self, arn: TaskArn, task: ObservedTask | None, now: datetime) -> None:
-        if task is not None:
-            self._observer.tasks.observe(task)
-        else:
-            self._observer.tasks.absent(arn, now)
-
-    async def _find(self, memory: Memory, action: Find) -> None:
-        began = self._clock.now()
-        try:
-            arns = await self._ecs.list_tasks(
-                action.region, action.cluster, started_by=action.started_by
-            )
-            found = await self._ecs.describe_tasks(action.region, action.cluster, list(arns))
-        except FractalError as error:
-            problem = problem_of(error, self._clock.now())
-            memory.lookup = Lookup(action.attempt, began, problem=problem)
-            return
-        for task in found.tasks:
-            self._observer.tasks.observe(task)
-        memory.lookup = Lookup(action.attempt, began, tuple(arns))
-
-    async def _define(self, seen: Observation, memory: Memory, action: Resolve | Ensure) -> None:
-        reference = (
-            action.reference if isinstance(action, Resolve) else str(action.registration["family"])
-        )
-        try:
-            if isinstance(action, Resolve):
-                result = await self._ecs.resolve_definition(action.region, action.reference)
-            else:
-                result = await self._ecs.ensure_definition(action.region, action.registration)
-        except FractalError as error:
-            now = self._clock.now()
-            view = DefinitionView(reference, now, problem=problem_of(error, now))
-        else:
-            view = DefinitionView(reference, self._clock.now(), result)
-        memory.definition = replace(view, request=seen.requested)
