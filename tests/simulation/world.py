@@ -46,7 +46,11 @@ WEIGHT = {"run_task": 12.0, "write_status": 4.0, "set_finalizers": 4.0, "stop_ta
 WRITES = KUBE_WRITES | ECS_WRITES | LEDGER_WRITES | LEASES - {"get_lease"}
 
 SECRET = f"simulated, postgresql://fractal:{CANARY}@db/fractal, aws_secret_access_key={CANARY}"
-REFUSALS = {"refused": Unavailable(f"refused: {SECRET}"), "throttled": Throttled(SECRET)}
+
+
+def _not_done(kind: str) -> FractalError:
+    """A refusal; each time another one, since an error that was raised holds on to its world."""
+    return Throttled(SECRET) if kind == "throttled" else Unavailable(f"refused: {SECRET}")
 
 
 def _silence(name: str) -> FractalError:
@@ -182,7 +186,7 @@ class World:
         if kind == "slow":
             sent = now + rng.uniform(0.5, 13)
         if kind in ("refused", "throttled", "unsent"):
-            error = _silence(name) if kind == "unsent" else REFUSALS[kind]
+            error = _silence(name) if kind == "unsent" else _not_done(kind)
         if name in LEASES and sent - now > call.arguments[-1]:
             error = OutcomeUnknown("simulated: later than asked for")
         if error is not None:
