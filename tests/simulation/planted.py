@@ -149,7 +149,7 @@ BUGS = (
         f"{SHELL}/news.py",
         "pause = RESYNC_SECONDS if len(self._objects) else EMPTY_SECONDS",
         "pause = 1e9",
-        29,
+        35,
         "L",
     ),
     Bug(
@@ -157,7 +157,7 @@ BUGS = (
         f"{SHELL}/record.py",
         "self._retry_at = self._clock.monotonic() + pause.total_seconds()",
         "self._retry_at = self._clock.monotonic() + 1e9",
-        10,
+        17,
         "L4",
     ),
     Bug(
@@ -165,7 +165,7 @@ BUGS = (
         f"{CORE}/begin.py",
         "return now is not None and now != recorded",
         "return False",
-        8,
+        17,
         "L1",
     ),
     Bug(
@@ -197,7 +197,7 @@ BUGS = (
         f"{CORE}/surge.py",
         "if spec.update_strategy is not UpdateStrategy.SURGE or ",
         "if ",
-        8,
+        9,
         "S1",
     ),
     Bug(
@@ -217,7 +217,7 @@ BUGS = (
         f"{SHELL}/reap.py",
         "bodies = await self._kube.list()",
         "bodies = self._bodies = getattr(self, '_bodies', None) or await self._kube.list()",
-        4,
+        9,
         "S4",
         also=(("body = await self._kube.get(key)", "body = None"),),
     ),
@@ -226,7 +226,7 @@ BUGS = (
         f"{CORE}/orphans.py",
         "return Kind.RETAINED",
         "pass",
-        46,
+        51,
         "S4",
     ),
     Bug(
@@ -256,7 +256,7 @@ BUGS = (
         f"{SHELL}/problems.py",
         "redact(str(error))",
         "str(error)",
-        1,
+        43,
         "S7",
     ),
     Bug(
@@ -265,7 +265,7 @@ BUGS = (
         "again = self._queue.retry(key, await self._poison.broke(key, error))\n"
         "            log.exception",
         "again = 0.1\n            self._queue.add_after(key, again)\n            log.exception",
-        1,
+        6,
         "S9",
     ),
     Bug(
