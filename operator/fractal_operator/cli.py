@@ -71,7 +71,7 @@ def uninstall_check() -> None:
     try:
         names = asyncio.run(uninstall.in_use(settings.namespaces))
     except FractalError as error:
-        _fail(str(error), code=1)
+        _fail(uninstall.unknown(error), code=1)
     if names:
         _fail(uninstall.refusal(names), code=1)
     typer.echo("No FractalContainer needs this operator any more.")

@@ -7,7 +7,7 @@ stops their tasks and takes their finalizers off. The chart asks by a hook befor
 from collections.abc import Iterable, Sequence
 
 from fractal_helpers.kube import KubeClient
-from fractal_models.errors import NotServed
+from fractal_models.errors import FractalError, NotServed
 from fractal_operator.core.plan import FINALIZER
 from fractal_operator.shell.objects import Body, key_of
 
@@ -45,4 +45,13 @@ def refusal(names: Sequence[str]) -> str:
         "until they are gone (kubectl delete fractalcontainers --all --all-namespaces). To leave "
         "their tasks running instead, for a later installation under the same names: "
         "helm uninstall --no-hooks."
+    )
+
+
+def unknown(error: FractalError) -> str:
+    """Why it cannot be told whether the operator may be uninstalled, and what to do."""
+    return (
+        f"it cannot be told whether FractalContainers still need this operator: {error}. It takes "
+        "the right to list fractalcontainers, as the operator's own account has it. If you know "
+        "that none is left: helm uninstall --no-hooks."
     )

@@ -8,8 +8,8 @@ A live task of the object that is seen ends the doubt: it never has two.
 
 A deletion waits that long; but for one sweep only where the status says ``neverLaunched``, which
 is written by who knows (it put the finalizer on, or the doubt is over). So stands, at each start of
-the operator, whatever waits for its first launch, suspended or refused. Only an etcd restored to
-before the launch says so falsely; a task that is hidden then is the reaper's.
+the operator, whatever waits for its first launch, suspended or refused. Only a forged status,
+or an etcd restored to before the launch, says so falsely; what is hidden then is the reaper's.
 
 A launch waits that long, too, but for a young object that was never edited and shows no task: it
 can only have been launched where it is to be launched now, and every token of it still lives, so

@@ -1,6 +1,7 @@
 """RunTask, and what this process may believe after it: being certain saves a wait (draining.py)."""
 
 import logging
+from collections import defaultdict
 from dataclasses import replace
 from datetime import timedelta
 
@@ -23,6 +24,8 @@ from fractal_operator.shell.problems import problem_of
 log = logging.getLogger(__name__)
 
 BREAKER = timedelta(seconds=60)
+DENIED_DEFINITIONS = 10
+"""So many definitions refused at a time are no one's own choice: the whole cluster is closed."""
 
 
 class NoPermit(Exception):
@@ -37,7 +40,7 @@ class Launches:
         self._clock = clock
         self._observer = observer
         self._metrics = metrics
-        self._breakers: dict[tuple[str, str, str], Problem] = {}
+        self._breakers: defaultdict[tuple[str, str], dict[str, Problem]] = defaultdict(dict)
 
     def take_permit(self, memory: Memory, region: str) -> None:
         """Take a launch permit for the object's next RunTask, unless it holds one."""
@@ -109,19 +112,23 @@ class Launches:
             # Rights are checked against the definition, too, which each object chooses for itself.
             named = "not authorized to perform" in str(error)
             definition = str(action.request["taskDefinition"]) if named else ""
-            until = self._clock.now() + BREAKER
-            self._breakers[(action.region, cluster, definition)] = problem_of(error, until)
+            problem = problem_of(error, self._clock.now() + BREAKER)
+            self._breakers[(action.region, cluster)][definition] = problem
 
     def breaker(self, target: ClusterView | None, definition: str) -> Problem | None:
         """The refusal that bars launches of a task definition (ARN) in a cluster for now.
 
-        Its ``at`` is when that ends. A refusal of the credentials themselves bars every definition.
+        Its ``at`` is when that ends. A refusal of the credentials themselves bars every definition,
+        and so do refusals of many definitions.
         """
         if target is None or target.info is None:
             return None
-        known = (self._breakers.get((target.region, target.info.arn, d)) for d in ("", definition))
-        now = self._clock.now()
-        return next((each for each in known if each is not None and each.at > now), None)
+        known, now = self._breakers[(target.region, target.info.arn)], self._clock.now()
+        for each in [each for each, problem in known.items() if problem.at <= now]:
+            del known[each]
+        if len(known) >= DENIED_DEFINITIONS:
+            return next(iter(known.values()))
+        return known.get("") or known.get(definition)
 
     async def _adopt_bound(self, action: RunTask, error: TokenConflict) -> None:
         """The token is bound already: what it is bound to is the task that was looked for."""

@@ -2,7 +2,7 @@
 
 Theory of operation. The holder writes the Lease again every ``retry`` seconds and leads for
 ``renew`` seconds from the moment before its last successful write; a rival may take the Lease once
-it has seen it unchanged for ``lease`` seconds, which began later. Both measure with monotonic
+it has seen its spec unchanged for ``lease`` seconds, which began later. Both measure with monotonic
 clocks of their own, so nobody's wall clock matters, and the holder stops ``lease - renew`` seconds
 before a rival begins. Who finds no Lease makes one, and leads ``renew`` seconds later: a holder
 whose Lease was deleted leads no more by then. A lead that was lost is not taken again by the same
@@ -55,7 +55,7 @@ class Leader:
         self._led = False
         self._from, self._until = -inf, -inf  # leads between these monotonic times
         self._held: Lease | None = None  # as this process wrote it last; None: to be read first
-        self._rival_version = ""
+        self._rival: Lease | None = None  # what a rival's Lease says, as it was seen last
         self._rival_until = -inf  # a rival may lead before this monotonic time
         self._trouble = ""
 
@@ -110,8 +110,8 @@ class Leader:
             self._rival_until = -inf
             return
         self._until = -inf
-        if lease["metadata"]["resourceVersion"] != self._rival_version:
-            self._rival_version = lease["metadata"]["resourceVersion"]
+        if self._rival != leases.spec_of(lease):  # not its version: anybody may label a Lease
+            self._rival = leases.spec_of(lease)
             seconds = leases.lasts(lease, self._terms.lease)
             self._rival_until = self._clock.monotonic() + seconds
 

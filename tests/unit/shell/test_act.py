@@ -1,5 +1,6 @@
 """What each action of a plan does, and what is remembered of how it went."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ from fractal_operator.core.plan import (
     WriteStatus,
 )
 from fractal_operator.core.tokens import client_token, started_by
-from fractal_operator.shell.launches import BREAKER, NoPermit
+from fractal_operator.shell.launches import BREAKER, DENIED_DEFINITIONS, NoPermit
 from fractal_operator.shell.memory import Memory
 from fractal_operator.shell.objects import Body
 
@@ -377,6 +378,18 @@ def test_a_refused_permission_bars_the_definition_for_a_minute(bench: Bench) -> 
     assert bench.actor.breaker(bench.target(), "") is None
     bench.clock.advance(BREAKER.total_seconds())
     assert bench.actor.breaker(bench.target(), definition) is None
+
+
+def test_many_refused_definitions_close_the_cluster(bench: Bench) -> None:
+    action = bench.run_task()
+    for number in range(DENIED_DEFINITIONS):
+        assert bench.actor.breaker(bench.target(), "another") is None
+        bench.wire.fail("run_task", AccessDenied(NOT_AUTHORIZED, code="AccessDeniedException"))
+        request = {**action.request, "taskDefinition": f"arn:d:{number}"}
+        bench.act(replace(action, request=request))
+    assert bench.actor.breaker(bench.target(), "another") is not None
+    bench.clock.advance(BREAKER.total_seconds())
+    assert bench.actor.breaker(bench.target(), "another") is None
 
 
 def test_refused_credentials_close_the_cluster_for_a_minute(bench: Bench) -> None:

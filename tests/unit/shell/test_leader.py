@@ -357,6 +357,20 @@ def test_after_a_kill_the_other_takes_over_within_20_s_and_not_before_15(
     assert election.spec()["acquireTime"] == election.spec()["renewTime"]
 
 
+def test_whoever_labels_a_dead_leaders_lease_keeps_nobody_out(election: Election) -> None:
+    one, two = election.enter("one"), election.enter("two")
+    election.run(11.9)
+    election.kill(one)
+
+    def leads_though_labelled() -> bool:
+        lease = election.world.leases[KEY]
+        if election.spec()["holderIdentity"] == "one":
+            election.world.update_lease(lease, lease["spec"])  # a new version, which says the same
+        return election.leading() == [two]
+
+    assert election.until(leads_though_labelled, 20) <= 17 + 2 * STEP
+
+
 def test_after_a_clean_stop_the_other_leads_within_two_seconds(election: Election) -> None:
     one, two = election.enter("one"), election.enter("two")
     election.run(11.9)
