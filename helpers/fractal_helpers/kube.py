@@ -8,6 +8,7 @@ servers (seen with 1.20 and 1.36) takes nothing of ``metadata`` but the resource
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -19,8 +20,10 @@ from fractal_helpers.kube_connection import JSON, TIMEOUT, Connection, Expired
 from fractal_helpers.kube_errors import from_transport
 from fractal_helpers.kube_events import event_of
 from fractal_helpers.merge_patch import merge_diff
-from fractal_models.errors import Conflict, FractalError, Gone, Unavailable
+from fractal_models.errors import AccessDenied, Conflict, FractalError, Gone, Unavailable
 from fractal_models.kube import GROUP, PLURAL, VERSION, KubeEvent, ObjectKey
+
+log = logging.getLogger(__name__)
 
 _MERGE_PATCH = "application/merge-patch+json"
 _LEASES = ("coordination.k8s.io", "v1")
@@ -33,6 +36,8 @@ class KubeClient(Connection):
 
     Every method raises only :mod:`fractal_models.errors`. Use one per event loop; ``close`` it.
     """
+
+    _unlisted: frozenset[str] = frozenset()  # the namespaces that the last list was refused
 
     async def get(self, key: ObjectKey) -> Mapping[str, Any] | None:
         """Return the object, or None when there is none of that name."""
@@ -52,10 +57,24 @@ class KubeClient(Connection):
         return found
 
     async def list(self) -> Sequence[Mapping[str, Any]]:
-        """Return every object of the watched namespaces, read in pages of 500."""
+        """Return every object of the watched namespaces, read in pages of 500.
+
+        A namespace that is refused does not hide the others: Kubernetes takes the operator's rights
+        in a namespace that is deleted before its objects are gone. Its objects are not among those
+        returned, so only a ``get`` tells whether one that is missing is gone. Raises
+        ``AccessDenied`` or ``Gone`` when every namespace is refused.
+        """
         found: list[Mapping[str, Any]] = []
-        for namespace in self._namespaces or ("",):
-            found += await self._list(namespace)
+        refused: dict[str, AccessDenied | Gone] = {}
+        namespaces = self._namespaces or ("",)
+        for namespace in namespaces:
+            try:
+                found += await self._list(namespace)
+            except (AccessDenied, Gone) as error:
+                refused[namespace] = error
+        if len(refused) == len(namespaces):
+            raise refused[namespaces[0]]
+        self._tell(refused)
         return found
 
     async def set_finalizers(
@@ -203,6 +222,21 @@ class KubeClient(Connection):
         except FractalError:
             return None
         return namespace["metadata"].get("uid") or None
+
+    def _tell(self, refused: Mapping[str, FractalError]) -> None:
+        """Log which namespaces cannot be listed, once each until they can be again."""
+        for namespace, error in refused.items():
+            if namespace not in self._unlisted:
+                log.error(
+                    "the watched namespace %s is left out, its objects stay as they are: %s. "
+                    "If it exists, give the operator its rights there again (helm upgrade); "
+                    "else take it out of watch.namespaces",
+                    namespace,
+                    error,
+                )
+        for namespace in self._unlisted - refused.keys():
+            log.warning("the watched namespace %s can be listed again", namespace)
+        self._unlisted = frozenset(refused)
 
     async def _list(self, namespace: str) -> Sequence[Mapping[str, Any]]:
         # 410: the continue token expired (5 to 15 minutes, or a compaction); begin again.

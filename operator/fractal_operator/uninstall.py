@@ -18,15 +18,19 @@ NAMED = 10
 async def in_use(namespaces: Sequence[str]) -> list[str]:
     """Return namespace/name of the objects that only this operator can let go, sorted.
 
-    ``namespaces`` are those that it watches; none: all. Raises the errors of ``KubeClient``.
+    ``namespaces`` are those that it watches; none: all. Raises the errors of ``KubeClient``, also
+    when only one namespace cannot be listed: it may hold objects.
     """
-    kube = await KubeClient.connect(namespaces=namespaces)
-    try:
-        return held(await kube.list())
-    except NotServed:
-        return []  # without the CRD there is no object
-    finally:
-        await kube.close()
+    found: list[str] = []
+    for namespace in namespaces or ("",):
+        kube = await KubeClient.connect(namespaces=[namespace])
+        try:
+            found += held(await kube.list())
+        except NotServed:
+            return []  # without the CRD there is no object
+        finally:
+            await kube.close()
+    return sorted(found)
 
 
 def held(bodies: Iterable[Body]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,9 @@ def kubeconfig(tmp_path: Path, port: int) -> Path:
     return path
 
 
-async def talk(tmp_path: Path, replies: list[bytes], call: Call) -> list[tuple[str, str, str]]:
+async def talk(
+    tmp_path: Path, replies: list[bytes], call: Call, namespaces: Sequence[str] = ()
+) -> list[tuple[str, str, str]]:
     """Run ``call`` against a server with these replies, the last for ever; return the requests."""
     left = list(replies)
     seen: list[tuple[str, str, str]] = []
@@ -99,7 +101,9 @@ async def talk(tmp_path: Path, replies: list[bytes], call: Call) -> list[tuple[s
     async with server:
         port = server.sockets[0].getsockname()[1]
         kube = await KubeClient.connect(
-            kubeconfig=kubeconfig(tmp_path, port), observe=lambda *what: seen.append(what)
+            kubeconfig=kubeconfig(tmp_path, port),
+            namespaces=namespaces,
+            observe=lambda *what: seen.append(what),
         )
         try:
             await call(kube)
@@ -207,6 +211,47 @@ def test_a_list_whose_token_expired_begins_again(tmp_path: Path) -> None:
 def test_a_list_that_always_expires_gives_up(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="expired 3 times"):
         asyncio.run(talk(tmp_path, [status(410, "Expired", "too old")], list_all))
+
+
+FORBIDDEN = status(403, "Forbidden", "no Role here")
+
+
+def test_a_refused_namespace_does_not_hide_the_others_and_is_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found: list[list[str]] = []
+
+    async def names(kube: KubeClient) -> None:
+        for _ in range(4):
+            found.append([body["metadata"]["name"] for body in await kube.list()])
+
+    a, b = page(["a"], ""), page(["b"], "")
+    replies = [a, FORBIDDEN, a, FORBIDDEN, a, b, status(404, "NotFound", "m", name="team-a"), b]
+    with caplog.at_level("WARNING"):
+        asyncio.run(talk(tmp_path, replies, names, ["team-a", "team-b"]))
+    assert found == [["a"], ["a"], ["a", "b"], ["b"]]
+    left_out, back, other = caplog.messages
+    assert "namespace team-b is left out" in left_out
+    assert "no Role here" in left_out
+    assert "helm upgrade" in left_out
+    assert "team-b can be listed again" in back
+    assert "namespace team-a is left out" in other
+
+
+@pytest.mark.parametrize(
+    ("replies", "error"),
+    [
+        ([FORBIDDEN], AccessDenied),
+        ([FORBIDDEN, status(503, "ServiceUnavailable", "busy")], Unavailable),
+        ([page(["a"], ""), http(404, "404 page not found")], NotServed),
+    ],
+    ids=["both refused", "one refused, one unanswered", "no definition"],
+)
+def test_a_list_of_nothing_and_one_that_is_cut_short_are_errors(
+    tmp_path: Path, replies: list[bytes], error: type[FractalError]
+) -> None:
+    with pytest.raises(error):
+        asyncio.run(talk(tmp_path, replies, list_all, ["team-a", "team-b"]))
 
 
 def test_no_server_uid_is_no_error(tmp_path: Path) -> None:

@@ -6,13 +6,15 @@ clock has put it there. And the row of a task that ended while nobody could reco
 does not show any more, is closed with what the status tells of the end.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from fractal_models.container import Status
+from fractal_models.errors import AccessDenied
 from fractal_models.observed import TaskArn
 from fractal_models.records import AppStateRecord, ContainerRecord, MirrorRecord
-from fractal_operator.ports import Clock, Ledger
+from fractal_operator.ports import Clock, Kube, Ledger, ObjectKey
+from fractal_operator.shell import objects
 from fractal_operator.shell.objects import Body
 from fractal_operator.shell.record import Recorder, key_of, says_the_same, uid_of
 
@@ -32,11 +34,19 @@ class Audit:
 
 
 class Auditor:
-    """``lives`` tells whether a task is known to live."""
+    """``lives`` tells whether a task is known to live; ``watched``: namespaces (none: all)."""
 
     def __init__(
-        self, ledger: Ledger, recorder: Recorder, clock: Clock, lives: Callable[[TaskArn], bool]
+        self,
+        kube: Kube,
+        ledger: Ledger,
+        recorder: Recorder,
+        clock: Clock,
+        lives: Callable[[TaskArn], bool],
+        watched: Collection[str] = (),
     ) -> None:
+        self._kube = kube
+        self._watched = frozenset(watched)
         self._ledger = ledger
         self._recorder = recorder
         self._clock = clock
@@ -51,8 +61,8 @@ class Auditor:
         before = self._recorder.written()
         rows = {key_of(row): row for row in await self._ledger.live()}
         bodies = await existing()
-        apps = (row.task_id for row in rows.values() if isinstance(row, AppStateRecord))
-        gone = sorted(uid for uid in apps if uid not in bodies)
+        apps = (row for row in rows.values() if isinstance(row, AppStateRecord))
+        gone = await self._gone([row for row in apps if row.task_id not in bodies])
         closed = await self._ledger.close_missing(gone, self._clock.now())
         unrecorded = [*self._unrecorded(rows, bodies)]
         self._recorder.offer(unrecorded)
@@ -60,6 +70,27 @@ class Auditor:
         if wrong:
             await self._ledger.correct(wrong)
         return Audit(closed, len(wrong) + len(unrecorded))
+
+    async def _gone(self, missing: Iterable[AppStateRecord]) -> list[str]:
+        """The uids, sorted, of the objects missing from a list that are gone.
+
+        A list of several namespaces leaves out those that are refused, so a read has to confirm it.
+        """
+        gone: list[str] = []
+        refused: set[str] = set()
+        for row in missing:
+            if row.namespace in self._watched:
+                if row.namespace in refused:
+                    continue
+                try:
+                    fresh = await self._kube.get(ObjectKey(row.namespace, row.name))
+                except AccessDenied:
+                    refused.add(row.namespace)
+                    continue
+                if fresh is not None and objects.uid_of(fresh) == row.task_id:
+                    continue
+            gone.append(row.task_id)
+        return sorted(gone)
 
     def _otherwise(
         self, before: Mapping[str, MirrorRecord], rows: Mapping[str, MirrorRecord], bodies: Bodies

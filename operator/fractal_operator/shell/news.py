@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from fractal_models.errors import FractalError
+from fractal_models.errors import AccessDenied, FractalError
 from fractal_operator.health import FIRST_LIST, Health
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Kube, ObjectKey
@@ -98,10 +98,16 @@ class News:
             before.pop(uid_of(body), None)
             self.event("", body)
             self._agenda.look(key_of(body))
+        refused: set[str] = set()
         for uid, key in before.items():
             # A list may be older than an object just made or written; but after a restore of etcd
             # versions begin again below the known ones. Only a read tells which it is.
-            await self._read(uid, key)
+            if key.namespace in refused:
+                continue
+            try:
+                await self._read(uid, key)
+            except AccessDenied:  # not listed either: what is known of this namespace stands
+                refused.add(key.namespace)
         bodies = self._objects.bodies()
         named = [name for body in bodies for name in self._reconciler.clusters(body)]
         if named:

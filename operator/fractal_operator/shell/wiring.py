@@ -167,7 +167,14 @@ def wire(
         objects=objects,
         news=news,
         recorder=recorder,
-        auditor=Auditor(ledger, recorder, clock, lambda arn: tasks.shown(arn, clock.now())),
+        auditor=Auditor(
+            kube,
+            ledger,
+            recorder,
+            clock,
+            lambda arn: tasks.shown(arn, clock.now()),
+            watched=knobs.namespaces,
+        ),
         metrics=metrics,
     )
     reaper = Reaper(

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.unit.shell.wire import FakeClock
 
-from fractal_models.errors import Conflict, Gone, Rejected
+from fractal_models.errors import AccessDenied, Conflict, Gone, Rejected
 from fractal_models.kube import KubeEvent, ObjectKey
 
 Body = dict[str, Any]
@@ -17,7 +17,8 @@ class KubeWorld:
 
     A write whose resourceVersion or uid is not the present one is a Conflict; one of an object that
     is gone, Gone. ``changes`` is what a watch would tell, in order. ``stale_list``, once set, is
-    what the next list answers: one from a cache that lags behind.
+    what the next list answers: one from a cache that lags behind. In the namespaces ``refused``
+    nothing may be read any more, and lists leave them out.
     """
 
     def __init__(self, clock: FakeClock) -> None:
@@ -26,6 +27,7 @@ class KubeWorld:
         self.events: dict[str, tuple[str, KubeEvent]] = {}
         self.changes: list[tuple[str, Body]] = []
         self.stale_list: Sequence[Body] | None = None
+        self.refused: set[str] = set()
         self.writes = 0
         self._clock = clock
         self._version = 100
@@ -86,11 +88,14 @@ class KubeWorld:
     # --- what the API server answers ---
 
     def get(self, key: ObjectKey) -> Body | None:
+        if key.namespace in self.refused:
+            raise AccessDenied(f"get {key}: forbidden", code="Forbidden")
         return self.objects.get(key)
 
     def list(self) -> Sequence[Body]:
         stale, self.stale_list = self.stale_list, None
-        return [*self.objects.values()] if stale is None else stale
+        readable = [x for key, x in self.objects.items() if key.namespace not in self.refused]
+        return readable if stale is None else stale
 
     def set_finalizers(self, body: Mapping[str, Any], finalizers: Sequence[str]) -> Body:
         current = self._fenced(body)

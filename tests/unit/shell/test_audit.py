@@ -6,10 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.unit.shell.fakes import FakeKube
+from tests.unit.shell.kube_world import KubeWorld
 from tests.unit.shell.test_record import APP, TASK, Bench
 from tests.unit.shell.wire import START, run
 
 from fractal_models.container import Attempt, Role, Status, Task, Termination
+from fractal_models.errors import AccessDenied
+from fractal_models.kube import ObjectKey
 from fractal_models.records import AppStateRecord, ContainerRecord, MirrorRecord
 from fractal_operator.shell.audit import UNRECORDED, Audit, Auditor, Bodies
 
@@ -32,7 +36,15 @@ class Desk(Bench):
         self.meanwhile: Callable[[], object] = lambda: None
         self.asked: list[str] = []
         lives = self.alive.__contains__
-        self.auditor = Auditor(self.ledger, self.recorder, self.clock, lives)
+        self.kube = KubeWorld(self.clock)
+        self.auditor = Auditor(
+            FakeKube(self.kube, self.wire),
+            self.ledger,
+            self.recorder,
+            self.clock,
+            lives,
+            watched=["shut", "open"],
+        )
 
     def write(self, *rows: MirrorRecord) -> None:
         self.recorder.offer(rows)
@@ -71,6 +83,22 @@ def test_only_the_rows_of_objects_that_are_missing_are_closed(desk: Desk) -> Non
     assert desk.ledger.closed == ["gone", "gone-too"]
     assert desk.audit() == Audit(closed=0, corrected=0)
     assert desk.wire.of("close_missing")[-1][0] == [], "tasks of deleted objects are looked for"
+
+
+def test_what_a_list_leaves_out_is_closed_only_if_a_read_shows_that_it_is_gone(desk: Desk) -> None:
+    unlisted = [
+        replace(APP, task_id=f"{namespace}-{name}", namespace=namespace, name=name)
+        for namespace in ("shut", "open")
+        for name in ("gone", "namesake", "there")
+    ]
+    there = desk.kube.create(ObjectKey("open", "there"), {})["metadata"]["uid"]
+    desk.kube.create(ObjectKey("open", "namesake"), {})
+    desk.write(*unlisted[:5], replace(unlisted[5], task_id=there))
+    desk.wire.fail("get", AccessDenied("the Role is gone", code="Forbidden"))
+    assert desk.audit() == Audit(closed=2, corrected=0)
+    assert desk.ledger.closed == ["open-gone", "open-namesake"]
+    assert [key.namespace for (key,) in desk.wire.of("get")] == ["shut", *["open"] * 3]
+    assert desk.audit() == Audit(closed=3, corrected=0), "the rights are back, the objects are not"
 
 
 @pytest.mark.parametrize(

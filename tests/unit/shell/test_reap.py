@@ -106,6 +106,19 @@ def test_an_orphan_is_young_for_ten_minutes(world: World, process: Process) -> N
     assert listed.count("list") * PERIOD_SECONDS >= MIN_AGE.total_seconds()
 
 
+def test_what_a_list_leaves_out_is_not_stopped_where_it_may_not_be_read(
+    world: World, process: Process
+) -> None:
+    unlisted = ObjectKey("shut", "two")
+    world.kube.create(unlisted, SPEC)
+    until(process, lambda world: running(world, unlisted))
+    world.kube.refused = {"shut"}
+    other = orphan(world)
+    rounds(process, 3)
+    assert stops(process) == [other]
+    assert len(world.ecs.live(world.kube.objects[unlisted]["metadata"]["uid"])) == 1
+
+
 def test_an_object_of_a_stale_list_is_read_before_its_task_is_stopped(
     world: World, process: Process
 ) -> None:

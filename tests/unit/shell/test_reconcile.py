@@ -226,8 +226,9 @@ def audited(process: Process, uid: str) -> None:
         return {body["metadata"]["uid"]: body for body in process.world.kube.objects.values()}
 
     clock, lives = process.clock, process.observer.tasks.lives
-    run(Auditor(process.world.ledger, process.recorder, clock, lives).audit(existing))
-    ledger, there = process.world.ledger, run(existing())
+    ledger = process.world.ledger
+    run(Auditor(process.kube, ledger, process.recorder, clock, lives).audit(existing))
+    there = run(existing())
     if uid in ledger.apps:
         assert (ledger.apps[uid].deleted or uid in ledger.closed) == (uid not in there)
     assert uid in ledger.apps or uid not in there

@@ -265,6 +265,38 @@ def test_a_list_that_is_older_than_an_object_does_not_remove_it(world: World) ->
     run(raced())
 
 
+def test_what_a_list_leaves_out_stays_as_it_is_known_where_it_may_not_be_read(
+    world: World,
+) -> None:
+    shut = [ObjectKey("shut", name) for name in ("one", "two", "three")]
+
+    async def left_out() -> None:
+        process = Live(world)
+        for key in (*shut, OTHER):
+            world.kube.create(key, SPEC)
+        async with started(process):
+            await process.until(lambda: all(running(world, key) for key in (*shut, OTHER)))
+            process.watching = False
+            world.kube.refused = {"shut"}
+            world.kube.force_delete(OTHER)
+            world.kube.create(KEY, SPEC)
+            await process.quiet()
+            before = len(process.wire.of("get"))
+            process.clock.advance(RESYNC_SECONDS)
+            await process.until(lambda: running(world) and process.objects.get(OTHER) is None)
+            assert all(process.objects.get(key) is not None for key in shut)
+            asked = [key for (key,) in process.wire.of("get")[before:]]
+            assert sum(key.namespace == "shut" for key in asked) == 1, "one refusal says enough"
+        assert all(len(world.ecs.live(uid_at(world, key))) == 1 for key in shut)
+        assert not any(world.ledger.apps[uid_at(world, key)].deleted for key in shut)
+
+    run(left_out())
+
+
+def uid_at(world: World, key: ObjectKey) -> str:
+    return str(world.kube.objects[key]["metadata"]["uid"])
+
+
 def test_the_database_is_audited_against_a_fresh_list(world: World) -> None:
     async def audited() -> None:
         before = Live(world)
