@@ -4,11 +4,14 @@ On a real API server only: the stand-in knows no RBAC.
 """
 
 import json
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 from tests.e2e.rights import RELEASE, Obj, Right, charts_rights, get, granted, used
-from tests.e2e.stack import Operator, World, container, until
+from tests.e2e.stack import OPERATOR, Operator, World, container, new_namespace, until
+
+from fractal_models.kube import API_VERSION, KIND
 
 FRACTAL, CRDS, LEASES = "fractal.co", "apiextensions.k8s.io", "coordination.k8s.io"
 CONTAINERS, DEFINITIONS = "fractalcontainers", "customresourcedefinitions"
@@ -32,14 +35,16 @@ def restricted(world: World) -> Iterator[World]:
         yield world
 
 
-def roles(world: World) -> list[Obj]:
-    """The release's own roles."""
+def roles(world: World, tenant: str = "") -> list[Obj]:
+    """The release's own roles; of another namespace, those that it has there."""
     named = f"{world.namespace}:{RELEASE}"
     found = [
         get(world.api, "clusterrole", named),
         get(world.api, "-n", world.namespace, "role", named),
         get(world.api, "-n", world.namespace, "role", f"{RELEASE}-leader"),
     ]
+    if tenant:
+        found = [get(world.api, "-n", tenant, "role", named)]
     return [{key: each[key] for key in ("apiVersion", "kind", "metadata", "rules")}
             for each in found if each is not None]  # fmt: skip
 
@@ -104,6 +109,41 @@ def test_a_right_that_is_taken_away_is_missed_and_given_back_all_goes_on(
     world.patch("ada", spec={"operatingMode": "Suspended"})
     until(lambda: tasks(world, live=True) == [], "the task is stopped")
     assert len(tasks(world)) == 2
+
+
+def test_a_namespace_without_its_role_holds_up_no_other(world: World) -> None:
+    """As Kubernetes leaves one that is deleted: the Role goes before the objects can go."""
+    theirs = {"apiVersion": API_VERSION, "kind": KIND, "spec": container()}
+    with new_namespace(world.api) as tenant, charts_rights(world, [tenant, world.namespace]):
+        operator = world.start(namespaces=f"{tenant},{world.namespace}")
+        theirs["metadata"] = {"name": "ten", "namespace": tenant}
+        done = world.api.kubectl("create", "-f", "-", stdin=json.dumps(theirs))
+        assert done.returncode == 0, done.stderr
+        done = world.api.kubectl("-n", tenant, "wait", "--for=condition=Ready", "fc/ten")
+        assert done.returncode == 0, done.stderr
+        (role,) = roles(world, tenant)
+        world.api.kubectl("-n", tenant, "delete", "role", role["metadata"]["name"])
+        world.create("before")
+        world.wait_ready("before")
+        operator.kill()
+        operator.start().wait_ready()
+        world.create("after")
+        world.wait_ready("after")
+        left_out = f"the watched namespace {tenant} is left out"
+        assert operator.log().count(left_out) == 1
+        check = subprocess.run(
+            [*OPERATOR[:-1], "uninstall-check"],
+            env=operator.environ,
+            capture_output=True,
+            text=True,
+        )
+        assert check.returncode == 1
+        assert tenant in check.stderr
+        done = world.api.kubectl("-n", tenant, "delete", "fc", "ten", "--wait=false")
+        assert len(world.tasks(live=True)) == 3
+        world.api.kubectl("create", "-f", "-", stdin=json.dumps(without(role, ("", "", ""))))
+        until(lambda: get(world.api, "-n", tenant, "fc", "ten") is None, "it can be let go again")
+        assert len(world.tasks(live=True)) == 2
 
 
 def tasks(world: World, *, live: bool | None = None) -> list[Obj]:
