@@ -170,14 +170,19 @@ def calm(
     world.boot()
     if world.began.beyond:  # what is under way has to land first
         world.timeline.run(world.timeline.now + LATEST_BEYOND)
-    # After a restore numbers come again whose tokens are bound: each may cost 45 minutes.
-    deadline = world.timeline.now + CALM_SECONDS * (6 if world.began.restores else 1)
+    # After a restore or a wipe numbers come again whose tokens are bound: each may cost 45 minutes,
+    # and nothing but the token tells that a number was used where its launch failed.
+    again = world.began.restores or world.began.wipe
+    deadline = world.timeline.now + CALM_SECONDS * (6 if again else 1)
     while unsettled(world):
         require(world.timeline.now < deadline, f"not settled in time: {unsettled(world)}")
         world.timeline.run(world.timeline.now + LOOK_SECONDS)
     world.log("world", "is settled")
     world.settled = True
     world.timeline.run(world.timeline.now + last_words)
+    # A fault that was under way may have ended a process: what the next one learns, it says late.
+    while None in world.operators or world.timeline.now < world.started + last_words:
+        world.timeline.run(world.timeline.now + LOOK_SECONDS)
     writes = world.writes
     begun = world.timeline.now
     while world.timeline.now < begun + silent:

@@ -101,7 +101,7 @@ class World:
         self.meddle: Callable[[str], None] = lambda uid: None  # hears of each attempt's intent
         self.freed: Callable[[ObjectKey], None] = lambda key: None  # hears of names that are free
         self.trace: deque[tuple[float, str, str, Any]] = deque(maxlen=keep or None)
-        self.starts = 0
+        self.starts, self.started = 0, 0.0
         self.settled = False
         self.landing = ""
 
@@ -119,7 +119,7 @@ class World:
     def _start(self, place: int) -> None:
         if place >= len(self.operators) or self.operators[place] or "processes" in self.down:
             return
-        self.starts += 1
+        self.starts, self.started = self.starts + 1, self.timeline.now
         operator = Operator(
             self, f"op-{self.starts}", self.chaos.skews[place], elected=self.chaos.election
         )

@@ -72,7 +72,7 @@ def decide(seen: Observation, policy: Policy) -> Plan:
     if FINALIZER not in seen.finalizers:
         return Plan() if seen.deleting_since is not None else Plan((AddFinalizer(),))
     verdict = judge(adoption.settled(merge.merge(seen, policy)))
-    if verdict.reads:
+    if verdict.reads and not _learned(verdict):
         return Plan(verdict.reads)
     status = compose(verdict)
     if _may_skip_write(verdict, seen) or _says_the_same(status, seen.status):
@@ -81,6 +81,16 @@ def decide(seen: Observation, policy: Policy) -> Plan:
         return Plan(verdict.calls, again_at, verdict.wants_sweep or sweep)
     region = tokens.region_of(status.attempt.cluster_arn) if status.attempt else ""
     return Plan((WriteStatus(status, region, verdict.arms),))
+
+
+def _learned(verdict: Verdict) -> bool:
+    """Whether the last lookup ended a task: to be written before another one takes its place.
+
+    Else two tasks that are both to be looked up would be so in turns, for ever.
+    """
+    seen, kept = verdict.state.seen, {each.arn for each in verdict.state.entries}
+    ended = (each.attempt for each in seen.status.tasks if each.arn not in kept)
+    return seen.lookup is not None and seen.lookup.attempt in ended
 
 
 def _says_the_same(new: Status, old: Status) -> bool:

@@ -34,7 +34,15 @@ from fractal_models.container import Role, Status, Termination
 from fractal_models.observed import ClusterInfo, ObservedContainer, TaskArn
 from fractal_operator.core.decide import decide
 from fractal_operator.core.merge import exit_code, merge
-from fractal_operator.core.plan import Find, Lookup, Missing, RunTask, StopTask, WriteStatus
+from fractal_operator.core.plan import (
+    Find,
+    Lookup,
+    Missing,
+    RemoveFinalizer,
+    RunTask,
+    StopTask,
+    WriteStatus,
+)
 
 # --- what is ours ---
 
@@ -538,3 +546,21 @@ def test_a_late_sight_of_a_task_whose_end_was_seen_takes_nothing_over() -> None:
         (1, "EssentialContainerExited")
     ]
     assert [each.attempt for each in state.entries] == [2]
+
+
+def test_two_tasks_that_are_lost_are_looked_up_one_after_the_other() -> None:
+    """Each answer took the place of the other's: the object never came to rest."""
+    tasks = (retiring(1, "Deleted"), retiring(2, "Deleted"))
+    seen = gone(
+        deleting_since=NOW,
+        status=Status(attempt=attempt(2), tasks=tasks),
+        missing={arn("1"): LOST, arn("2"): LOST},
+        lookup=None,
+    )
+    assert decide(seen, POLICY).actions == (Find(REGION, CLUSTER, 2, started_by(2)),)
+    first = written(decide(replace(seen, lookup=Lookup(2, NOW)), POLICY))
+    assert [each.attempt for each in first.tasks] == [1]
+    seen = replace(seen, status=first, lookup=Lookup(2, NOW))
+    assert decide(seen, POLICY).actions == (Find(REGION, CLUSTER, 1, started_by(1)),)
+    _, plan = settled(replace(seen, lookup=Lookup(1, NOW)))
+    assert [type(each) for each in plan.actions] == [RemoveFinalizer]
