@@ -1,19 +1,29 @@
 """The ECS client's calls: what is sent, and what their answers mean."""
 
+import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSRequest, AWSResponse
 from tests.unit.aws_wire import CLUSTER, Clock, Stubs, answer, clients, on_send, task_arn
 
 from fractal_helpers.aws.ecs import EcsClient
 from fractal_helpers.aws.limits import QuotaGroups
 from fractal_models.errors import OutcomeUnknown, Rejected, Throttled, Unavailable
-from fractal_models.observed import ClusterArn, ClusterInfo, LaunchFailure, RunTaskResult, TaskArn
+from fractal_models.observed import (
+    ClusterArn,
+    ClusterInfo,
+    DescribeTasksResult,
+    LaunchFailure,
+    RunTaskResult,
+    TaskArn,
+)
 
 SEEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HERE = ClusterArn(CLUSTER)
+NOTHING = DescribeTasksResult((), ())
 REQUEST: dict[str, Any] = {
     "cluster": CLUSTER,
     "taskDefinition": "arn:aws:ecs:eu-central-1:111122223333:task-definition/fc-1:1",
@@ -47,6 +57,32 @@ def client(stubs: Stubs, clock: Clock | None = None) -> EcsClient:
 
 def numbered(first: int, last: int) -> list[TaskArn]:
     return [TaskArn(task_arn(number)) for number in range(first, last)]
+
+
+class Strict:
+    """A client of an ECS that shows every task of the cluster, and refuses all other ARNs."""
+
+    def __init__(self) -> None:
+        self.clock, made = Clock(), clients()
+        on_send(made.ecs, "DescribeTasks", self._answer)
+        quotas = QuotaGroups(monotonic=self.clock.monotonic, sleep=self.clock.sleep)
+        self.client = EcsClient(made, quotas, now=lambda: SEEN, monotonic=self.clock.monotonic)
+        self._calls = 0
+
+    def take_calls(self) -> int:
+        """How many calls there were since this was asked last."""
+        calls, self._calls = self._calls, 0
+        return calls
+
+    def _answer(self, request: AWSRequest) -> AWSResponse:
+        self._calls += 1
+        asked = json.loads(request.body)
+        place = asked["cluster"].replace(":cluster/", ":task/") + "/"
+        if any(len(arn.removeprefix(place)) != 32 for arn in asked["tasks"]):
+            text = "taskId length should be one of [32,36]"
+            error = {"__type": "InvalidParameterException", "message": text}
+            return answer(json.dumps(error).encode(), 400)
+        return answer(json.dumps({"tasks": [{"taskArn": arn} for arn in asked["tasks"]]}).encode())
 
 
 class TestRunTask:
@@ -239,7 +275,7 @@ class TestDescribeTasks:
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         stubs = Stubs.active()
-        bad = TaskArn("arn:aws:ecs:eu-central-1:111122223333:task/main/bad")
+        bad = TaskArn(task_arn(9).replace("/main/", "/other/"))
         text = "Invalid identifier: Identifier is for other. Your cluster is main"
 
         def expect(*, refused: bool, arns: list[TaskArn], found: list[int]) -> None:
@@ -266,6 +302,40 @@ class TestDescribeTasks:
         assert result.missing == (two,)
         assert bad in caplog.text
         stubs.assert_all_sent()
+
+    def test_what_ecs_refuses_is_asked_for_once_in_ten_minutes(self) -> None:
+        ecs = Strict()
+        malformed = [TaskArn(f"{task_arn(0)[:-32]}bad-{number}") for number in range(5)]
+        arns = [*numbered(0, 95), *malformed]
+        first = ecs.client.describe_tasks(CLUSTER, arns)
+        assert len(first.tasks) == 95
+        assert set(first.missing) == set(malformed)  # ECS never gives such ids
+        assert 5 < ecs.take_calls() <= 1 + 2 * 5 * 7  # two halves at each of seven levels, for each
+        for _ in range(100):
+            ecs.clock.time += 5
+            assert ecs.client.describe_tasks(CLUSTER, arns) == first
+        assert ecs.take_calls() == 100
+        ecs.client.describe_tasks(CLUSTER, malformed)
+        assert ecs.take_calls() == 0
+        ecs.clock.time += 101
+        ecs.client.describe_tasks(CLUSTER, malformed)
+        assert ecs.take_calls() == 9
+
+    def test_a_real_id_that_is_refused_is_asked_for_again_after_a_minute(self) -> None:
+        ecs = Strict()
+        elsewhere = TaskArn(task_arn(9).replace("/main/", "/other/"))
+        for seconds, calls in ((0, 1), (59, 0), (2, 1)):
+            ecs.clock.time += seconds
+            assert ecs.client.describe_tasks(CLUSTER, [elsewhere]) == NOTHING
+            assert ecs.take_calls() == calls
+
+    def test_a_refusal_counts_in_the_cluster_that_was_asked(self) -> None:
+        ecs = Strict()
+        elsewhere = TaskArn(task_arn(9).replace("/main/", "/other/"))
+        ecs.client.describe_tasks(CLUSTER, [elsewhere])
+        other = CLUSTER.replace("/main", "/other")
+        (task,) = ecs.client.describe_tasks(other, [elsewhere]).tasks
+        assert task.arn == elsewhere
 
     def test_a_cluster_that_is_gone_is_an_error_and_not_missing_tasks(self) -> None:
         stubs = Stubs.active()

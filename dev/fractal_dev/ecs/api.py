@@ -115,6 +115,7 @@ class TaskApi:
 
     def _stop_task(self, region: str, request: Request) -> Answer:
         cluster = self._account.cluster(region, request.get("cluster", "default"))
+        rules.check_task_id(str(request.get("task", "")))
         task = self._visible(region, cluster.name, str(request.get("task", "")))
         if task is None:
             raise invalid_parameter("The referenced task was not found.")
@@ -130,6 +131,8 @@ class TaskApi:
             raise invalid_parameter("Tasks cannot be empty.")
         if len(references) > 100:
             raise invalid_parameter("Tasks cannot have more than 100 elements.")
+        for reference in references:
+            rules.check_task_id(reference)
         tags = "TAGS" in (request.get("include") or ())
         tasks, failures = [], []
         for reference in dict.fromkeys(references):

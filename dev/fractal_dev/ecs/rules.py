@@ -12,6 +12,7 @@ _STARTED_BY = re.compile(r"[A-Za-z0-9\-_/]{0,128}")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,64}")
 _OVERRIDES = 8192
 _TAGS, _TAG_KEY, _TAG_VALUE = 50, 128, 256
+_TASK_IDS = (32, 36)
 _SUBNETS, _SECURITY_GROUPS = 16, 5
 
 
@@ -41,6 +42,16 @@ def check_run_task(request: Mapping[str, Any]) -> None:
     if request.get("propagateTags") == "SERVICE":
         raise invalid_parameter("propagateTags: SERVICE is not valid for a task.")
     check_tags(request.get("tags") or [])
+
+
+def check_task_id(reference: str) -> None:
+    """Check the id that DescribeTasks or StopTask is given, alone or at the end of an ARN.
+
+    Raises:
+        AwsError: InvalidParameterException, which fails the whole request.
+    """
+    if len(reference.rsplit("/", 1)[-1]) not in _TASK_IDS:
+        raise invalid_parameter("taskId length should be one of [32,36]")
 
 
 def check_tags(tags: list[Mapping[str, str]]) -> None:

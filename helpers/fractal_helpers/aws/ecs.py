@@ -14,6 +14,7 @@ from typing import Any
 
 from fractal_helpers.aws import decode
 from fractal_helpers.aws.addresses import AddressBook
+from fractal_helpers.aws.cache import Cache
 from fractal_helpers.aws.calls import Api, Observe, Waited, batches, ignore, member, unmeasured
 from fractal_helpers.aws.definitions import Definitions
 from fractal_helpers.aws.ec2 import Ec2Client
@@ -37,6 +38,12 @@ _BATCH = 100  # DescribeTasks: "up to 100 task IDs or full ARN entries"
 # ECS documents no limit for StopTask's reason. A stop refused for its wording would be worse than
 # a shortened one.
 _REASON_CHARACTERS = 255
+# What ECS refuses by itself would cost its batch some 2 * log2(100) calls at every look.
+_REFUSALS = 10_000
+_REFUSED_SECONDS = 600.0
+_REFUSED_IN_PASSING_SECONDS = 60.0
+# The task ids that ECS gives: long ARN format, and the one before (accounts until 2021).
+_TASK_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NOT_FOUND = re.compile(r"task was not found", re.IGNORECASE)
 
 
@@ -69,6 +76,7 @@ class EcsClient:
         self._launches = quotas.bucket("RunTask")
         self._definitions = Definitions(self._api, self._once, monotonic=monotonic)
         self._book = AddressBook(self._api, Ec2Client(api(clients.ec2)), monotonic=monotonic)
+        self._refused: Cache[tuple[str, str], bool] = Cache(_REFUSALS, monotonic=monotonic)
         self._now = now
 
     def launch_permit(self) -> bool:
@@ -117,17 +125,29 @@ class EcsClient:
     def describe_tasks(self, cluster: str, arns: Sequence[TaskArn]) -> DescribeTasksResult:
         """Describe any number of tasks, 100 a call; none: no call.
 
-        ``missing`` are the ARNs that ECS does not know (unknown, long stopped, too new). An ARN
-        that ECS refuses otherwise (malformed, of another cluster) is in neither list and logged: it
-        must not fail the others, nor count as gone.
+        ``missing`` are the ARNs that ECS does not know (unknown, long stopped, too new), or refuses
+        for an id such as it never gives. One that it refuses otherwise (of another cluster) is in
+        neither list: it must not fail the others, nor count as gone. What is refused is logged, and
+        not asked for again for 10 minutes; 1 minute if the id is a task's.
         """
         tasks: list[ObservedTask] = []
         missing: list[TaskArn] = []
-        for batch in batches(list(dict.fromkeys(arns)), _BATCH):
+        once = list(dict.fromkeys(arns))
+        for batch in batches([arn for arn in once if not self._is_refused(cluster, arn)], _BATCH):
             found, refused = self._describe(cluster, batch)
             tasks += found.values()
             missing += [arn for arn in batch if _id(arn) not in found and _id(arn) not in refused]
+        impossible = [arn for arn in once if not _TASK_ID.fullmatch(_id(arn))]
+        missing += [arn for arn in impossible if self._is_refused(cluster, arn)]
         return DescribeTasksResult(tasks=tuple(tasks), missing=tuple(missing))
+
+    def _is_refused(self, cluster: str, arn: str) -> bool:
+        return self._refused.get((cluster, arn)) is not None
+
+    def _refuse(self, cluster: str, arn: str) -> None:
+        real = _TASK_ID.fullmatch(_id(arn))
+        seconds = _REFUSED_IN_PASSING_SECONDS if real else _REFUSED_SECONDS
+        self._refused.put((cluster, arn), True, seconds)
 
     def _describe(
         self, cluster: str, arns: Sequence[TaskArn]
@@ -142,6 +162,7 @@ class EcsClient:
                 raise
             if len(arns) == 1:
                 log.warning("ECS refuses to describe task %s: %s", arns[0], error)
+                self._refuse(cluster, arns[0])
                 return {}, {_id(arns[0])}
             # One bad ARN fails its whole batch: halve until it stands alone.
             middle = len(arns) // 2

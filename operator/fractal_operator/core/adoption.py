@@ -10,7 +10,6 @@ AdoptionFailed.
 A task that another FractalContainer launched can be adopted only once that one has retained it.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -19,13 +18,12 @@ from fractal_models.container import Attempt, Status, Task
 from fractal_models.observed import ObservedTask, TaskArn
 from fractal_operator.core import claims, gates, permits, phases, tokens
 from fractal_operator.core.annotations import ADOPT
-from fractal_operator.core.plan import Action, TagTask
+from fractal_operator.core.plan import Action, Policy, TagTask
 from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
 ASK_AGAIN = timedelta(seconds=30)
 FAILED = "AdoptionFailed"
-_TASK_ARN = re.compile(r"arn:aws[a-z-]*:ecs:[a-z0-9-]+:\d{12}:task/[\w-]+/[\w-]+", re.ASCII)
 
 
 def wish(annotations: Mapping[str, str], status: Status) -> str:
@@ -40,6 +38,13 @@ def wish(annotations: Mapping[str, str], status: Status) -> str:
     if end is None:
         return attempt.adopts
     return annotations.get(ADOPT, "") if end.stop_code == FAILED else ""
+
+
+def sought(annotations: Mapping[str, str], status: Status, policy: Policy, namespace: str) -> str:
+    """The wish, "" also where it is refused whatever ECS says: nobody is to look for the task."""
+    arn = wish(annotations, status)
+    sound = claims.well_formed(arn) and permits.adoptable(policy, namespace, arn)
+    return arn if sound else ""
 
 
 def pending(state: State) -> Attempt | None:
@@ -127,7 +132,7 @@ def _refusal(state: State, arn: str, cluster_arn: str) -> str:
     "": it can, or nothing is known yet.
     """
     seen, task = state.seen, state.task(arn)
-    if not _TASK_ARN.fullmatch(arn):
+    if not claims.well_formed(arn):
         return f"{arn[:512]!r} is not the ARN of an ECS task (arn:aws:ecs:…:task/CLUSTER/ID)."
     if not permits.adoptable(state.policy, seen.namespace, arn):
         return f"The ECS task {arn} may not be adopted from namespace {seen.namespace}: " + (

@@ -11,6 +11,10 @@ from fractal_operator.core.plan import Observation, Policy
 
 CLOCK_SKEW = timedelta(seconds=60)
 _CLUSTER_ARN = re.compile(r"arn:aws[a-z-]*:ecs:[a-z0-9-]+:\d{12}:cluster/[^/]+")
+# Laxer on the id than ECS is today (32 hex digits, or a UUID): its form is ECS's to change.
+_TASK_ARN = re.compile(
+    r"arn:aws[a-z-]*:ecs:[a-z0-9-]+:\d{12}:task/[\w-]{1,255}/[\w-]{1,64}", re.ASCII
+)
 
 
 def plausible(attempt: Attempt | None, now: datetime) -> Attempt | None:
@@ -138,6 +142,12 @@ def claimable(attempt: Attempt | None, arn: str) -> bool:
 
     A real task elsewhere, or one whose attempt was wiped, is found by its startedBy.
     """
-    if attempt is None:
+    if attempt is None or not well_formed(arn):
         return False
-    return arn.startswith(attempt.cluster_arn.replace(":cluster/", ":task/", 1) + "/")
+    return arn.startswith(tokens.task_prefix(attempt.cluster_arn))
+
+
+def well_formed(arn: str) -> bool:
+    """Whether a text can be a task's ARN. ECS refuses all that it is asked at once for one that
+    cannot, so nothing else is to be asked for."""
+    return _TASK_ARN.fullmatch(arn) is not None

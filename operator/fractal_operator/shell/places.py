@@ -49,11 +49,9 @@ def _there(body: Body, status: Status, policy: Policy, place: Place) -> bool:
     if attempt is not None and _same(attempt, place):
         return True
     meta = body["metadata"]
-    arn = adoption.wish(meta.get("annotations") or {}, status)
-    cluster, slash, _ = arn.partition(":task/")[2].partition("/")
-    if not slash or not permits.adoptable(policy, meta["namespace"], arn):
-        return False
-    return _same((region_of(arn), cluster), place)
+    arn = adoption.sought(meta.get("annotations") or {}, status, policy, meta["namespace"])
+    cluster = arn.partition(":task/")[2].partition("/")[0]
+    return bool(arn) and _same((region_of(arn), cluster), place)
 
 
 def _same(one: Place, other: Place) -> bool:

@@ -113,7 +113,8 @@ class Reconciler:
         finalizers = tuple(meta.get("finalizers", ()))
         self._observer.tasks.claim(meta["uid"], (task.arn for task in status.tasks))
         annotations = meta.get("annotations") or {}
-        self._observer.tasks.wish(meta["uid"], adoption.wish(annotations, status))
+        sought = adoption.sought(annotations, status, self._policy, meta["namespace"])
+        self._observer.tasks.wish(meta["uid"], sought)
         tasks = self._observer.tasks.of(meta["uid"])
         memory.stops = {
             task.arn: memory.stops[task.arn] for task in tasks if task.arn in memory.stops

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from fractal_models.observed import ObservedTask, TaskArn
-from fractal_operator.core import tokens
+from fractal_operator.core import claims, tokens
 from fractal_operator.core.losses import LOST_AFTER
 from fractal_operator.core.monotonic import changed, newer
 from fractal_operator.core.plan import Missing
@@ -48,9 +48,12 @@ class Tasks:
         return origin.uid if origin and origin.install == self._install else None
 
     def claim(self, uid: str, arns: Iterable[str]) -> None:
-        """Note which tasks an object's status claims (all of them), so that they are observed."""
+        """Note which tasks an object's status claims (all of them), so that they are observed.
+
+        What cannot be a task's ARN counts as absent: anybody may edit a status.
+        """
         self._alive.add(uid)
-        claimed = {TaskArn(arn) for arn in arns if arn}
+        claimed = {TaskArn(arn) for arn in arns if claims.well_formed(arn)}
         known = self._arns.setdefault(uid, set())
         for arn in known - claimed - {self._wishes.of(uid)}:
             if self._unclaim(uid, arn):

@@ -14,6 +14,7 @@ from fractal_models.observed import ClusterArn, ObservedTask, TaskArn
 from fractal_operator.core import tokens
 from fractal_operator.core.allow import Allow, Rule
 from fractal_operator.core.annotations import ADOPT
+from fractal_operator.core.plan import Policy
 from fractal_operator.shell.tasks import Tasks
 from fractal_operator.shell.wishes import Wishes
 
@@ -54,6 +55,23 @@ def test_a_task_is_taken_over_without_a_launch() -> None:
     row = world.ledger.containers[arn]
     assert (row.state, row.stop_code) == ("STOPPED", "Deleted")
     assert process.wire.counts()["stop_task"] == 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked"), [(ALLOWED, task_arn("th!eirs")), (POLICY, task_arn("theirs"))]
+)
+def test_ecs_is_not_asked_of_what_is_refused_anyway(policy: Policy, asked: str) -> None:
+    world = World()
+    theirs(world)
+    process = Process(world, policy=policy)
+    run(process.start())
+    world.kube.create(KEY, SPEC, annotations={ADOPT: asked})
+    until(process, lambda it: "AdoptionRefused" in str(it.status().conditions))
+    later = world.clock.monotonic() + 1800
+    until(process, lambda it: it.clock.monotonic() >= later)
+    assert process.wire.counts()["describe_tasks"] == 1  # of what the first list shows
+    world.kube.delete(KEY)
+    until(process, lambda it: not it.kube.objects)
 
 
 def test_its_end_is_heard_though_a_stop_takes_its_tags_away() -> None:

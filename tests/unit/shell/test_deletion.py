@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from tests.unit.shell.ecs_world import MAIN
+from tests.unit.shell.ecs_world import MAIN, task_arn
 from tests.unit.shell.process import KEY, Process, World, running, until
 from tests.unit.shell.test_run import Live, started
 from tests.unit.shell.wire import run
@@ -53,6 +53,7 @@ TROUBLES: dict[str, tuple[Trouble, str]] = {
     "all denied": (all_denied, "ecs:"),
     "unreachable": (unreachable, "cannot connect to ECS"),
 }
+MALFORMED = task_arn("no!task")
 CASES = pytest.mark.parametrize(("trouble", "why"), TROUBLES.values(), ids=TROUBLES.keys())
 
 
@@ -211,3 +212,23 @@ def test_what_is_made_after_all_was_deleted_is_found_without_a_watch() -> None:
             assert process.wire.counts()["list"] == lists  # every ten minutes again
 
     asyncio.run(asyncio.wait_for(anew(), 30))
+
+
+def test_a_malformed_arn_in_the_status_holds_up_nothing() -> None:
+    """ECS refuses it, with all that it is asked for beside it."""
+    world = World()
+    process = Process(world)
+    world.kube.create(KEY, SPEC)
+    run(process.start())
+    until(process, running)
+    body = world.kube.objects[KEY]
+    forged = {"attempt": 9, "role": "Retiring", "arn": MALFORMED, "reason": "Replaced"}
+    status = {**body["status"], "tasks": [*body["status"]["tasks"], forged]}
+    world.kube.write_status(body, status)
+    until(process, running)  # the status holds one task again
+    world.kube.delete(KEY)
+    until(process, lambda it: not it.kube.objects, within=60)
+    assert not world.ecs.live()
+    asked = [each.arguments[1] for each in process.wire.calls if each.method == "describe_tasks"]
+    assert asked
+    assert not any(MALFORMED in arns for arns in asked)

@@ -75,6 +75,15 @@ def test_tasks_of_nobody_are_not_kept(bench: Bench) -> None:
     assert bench.woken == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "one", ARN[:-4], f"{ARN}!", f"{ARN}\n", f"{ARN}/x", f"{ARN} ", ARN + "x" * 64, f" {ARN}"],
+)
+def test_what_is_no_task_arn_is_not_looked_for(bench: Bench, text: str) -> None:
+    bench.tasks.claim("uid-1", [text, ARN])
+    assert bench.tasks.expected(MAIN) == [ARN]
+
+
 def test_a_claimed_task_is_shown_to_who_claims_it(bench: Bench) -> None:
     bench.tasks.claim("uid-2", [ARN])
     bench.tasks.observe(replace(task(), started_by="service"))
