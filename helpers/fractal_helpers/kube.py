@@ -229,8 +229,9 @@ class KubeClient(Connection):
             if namespace not in self._unlisted:
                 log.error(
                     "the watched namespace %s is left out, its objects stay as they are: %s. "
-                    "If it exists, give the operator its rights there again (helm upgrade); "
-                    "else take it out of watch.namespaces",
+                    "Give the operator its rights there again (helm upgrade; while the namespace "
+                    "is being deleted as docs/install.md says under Uninstalling), or, when it is "
+                    "gone, take it out of watch.namespaces",
                     namespace,
                     error,
                 )
