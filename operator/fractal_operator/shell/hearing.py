@@ -12,7 +12,7 @@ repairs; and an object that a watch never told of, though it began with a list, 
 from collections.abc import Iterable
 from math import inf
 
-from fractal_models.errors import FractalError
+from fractal_models.errors import AccessDenied, FractalError
 from fractal_operator.ports import Clock, Kube
 from fractal_operator.shell.objects import Body, Objects, key_of, uid_of
 
@@ -83,6 +83,11 @@ class Hearing:
         body = max(self._missed(), key=self._owed)
         try:
             fresh = await self._kube.get(key_of(body))
+        except AccessDenied:  # a Role that is gone silences the watch of its namespace, no other
+            for each in self._missed():
+                if self._stream(each) == self._stream(body):
+                    self._missing.pop(uid_of(each))
+            return
         except FractalError:
             self._missing.clear()
             return

@@ -130,6 +130,20 @@ def test_with_a_watch_for_each_namespace_one_may_be_silent_by_itself() -> None:
     assert "a/one" in what
 
 
+def test_a_namespace_that_is_refused_owes_nothing_and_hides_no_other() -> None:
+    made = Bench(by_namespace=True)
+    bodies = [made.world.create(key, SPEC) for key in (ONE, TWO)]
+    made.listed()
+    for body in bodies:
+        made.told(body, "")
+    made.edit(ONE, 96)
+    made.world.refused = {ONE.namespace}
+    assert made.passing(1000) <= SILENT_SECONDS / 2 + LOOK_SECONDS
+    made.edit(TWO, 96)
+    assert made.passing(SILENT_SECONDS + 20) > SILENT_SECONDS
+    assert str(TWO) in made.hearing.standing()[1]
+
+
 def test_a_watch_that_never_said_a_word_is_silent() -> None:
     made = Bench()
     made.world.create(ONE, SPEC)
