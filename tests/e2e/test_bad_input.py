@@ -1,5 +1,6 @@
 """Bad input: a clear answer each, at admission where the server can, and nobody else disturbed."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -141,6 +142,39 @@ def test_a_stored_spec_that_the_schema_would_refuse_today(shared: World) -> None
         assert "Fargate" in condition["message"]
         assert shared.condition("bent", "Ready")["status"] == "True"
     assert [task["live"] for task in shared.tasks(uid)] == [True]
+
+
+def test_arns_in_the_status_that_ecs_refuses(world: World) -> None:
+    """Neither that of another form nor that of an impossible id is in anybody's way."""
+    world.start()
+    for name in ("ada", "bob"):
+        world.apply(name)
+    world.wait_ready("ada", "bob")
+    world.ecs.calls(clear=True)
+
+    def claim(name: str, task_id: str) -> str:
+        (told,) = world.status(name)["tasks"]
+        arn = f"{told['arn'].rpartition('/')[0]}/{task_id}"
+        forged = {"attempt": 9, "role": "Retiring", "arn": arn, "reason": "Replaced"}
+        patch = json.dumps({"status": {"tasks": [told, forged]}})
+        world.kubectl("patch", "fc", name, "--subresource=status", "--type=merge", "-p", patch)
+        return arn
+
+    def claimed(name: str) -> list[str]:
+        return [each["arn"] for each in world.status(name)["tasks"]]
+
+    claim("ada", "no!task")
+    until(lambda: len(claimed("ada")) == 1, "what is no ARN is dropped")
+    assert world.ecs.errors() == {}
+    arn, refusals = claim("bob", "short"), "DescribeTasks:InvalidParameterException"
+    until(lambda: refusals in world.ecs.errors(), "ECS is asked of it")
+    looks = world.ecs.calls()["DescribeTasks"]
+    until(lambda: world.ecs.calls()["DescribeTasks"] >= looks + 4, "ECS is asked on")
+    assert arn in claimed("bob")
+    # Refused are all three, one half, the one: for a sweep and a closer look at the same time.
+    assert world.ecs.errors()[refusals] <= 2 * 3
+    world.kubectl("delete", "fc", "ada", "--timeout=60s")
+    assert [each["live"] for each in world.tasks()] in ([True, False], [False, True])
 
 
 def test_names_and_values_that_are_odd_but_allowed(world: World) -> None:

@@ -306,7 +306,7 @@ class TestDescribeTasks:
     def test_what_ecs_refuses_is_asked_for_once_in_ten_minutes(self) -> None:
         ecs = Strict()
         malformed = [TaskArn(f"{task_arn(0)[:-32]}bad-{number}") for number in range(5)]
-        arns = [*numbered(0, 95), *malformed]
+        arns = [*malformed, *numbered(0, 95)]
         first = ecs.client.describe_tasks(CLUSTER, arns)
         assert len(first.tasks) == 95
         assert set(first.missing) == set(malformed)  # ECS never gives such ids

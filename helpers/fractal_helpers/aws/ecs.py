@@ -132,21 +132,20 @@ class EcsClient:
         """
         tasks: list[ObservedTask] = []
         missing: list[TaskArn] = []
-        once = list(dict.fromkeys(arns))
+        # Impossible ids last: together they cost fewer calls, and few good ones are asked again.
+        once = sorted(dict.fromkeys(arns), key=_impossible)
         for batch in batches([arn for arn in once if not self._is_refused(cluster, arn)], _BATCH):
             found, refused = self._describe(cluster, batch)
             tasks += found.values()
             missing += [arn for arn in batch if _id(arn) not in found and _id(arn) not in refused]
-        impossible = [arn for arn in once if not _TASK_ID.fullmatch(_id(arn))]
-        missing += [arn for arn in impossible if self._is_refused(cluster, arn)]
+        missing += [arn for arn in once if _impossible(arn) and self._is_refused(cluster, arn)]
         return DescribeTasksResult(tasks=tuple(tasks), missing=tuple(missing))
 
     def _is_refused(self, cluster: str, arn: str) -> bool:
         return self._refused.get((cluster, arn)) is not None
 
     def _refuse(self, cluster: str, arn: str) -> None:
-        real = _TASK_ID.fullmatch(_id(arn))
-        seconds = _REFUSED_IN_PASSING_SECONDS if real else _REFUSED_SECONDS
+        seconds = _REFUSED_SECONDS if _impossible(arn) else _REFUSED_IN_PASSING_SECONDS
         self._refused.put((cluster, arn), True, seconds)
 
     def _describe(
@@ -244,3 +243,8 @@ def _tasks(
 def _id(arn: str) -> str:
     """A task's id: unique, and the same in the short and long form of its ARN."""
     return arn.rsplit("/", 1)[-1]
+
+
+def _impossible(arn: str) -> bool:
+    """Whether a task's id is such as ECS never gives."""
+    return _TASK_ID.fullmatch(_id(arn)) is None
