@@ -232,3 +232,21 @@ def test_a_malformed_arn_in_the_status_holds_up_nothing() -> None:
     asked = [each.arguments[1] for each in process.wire.calls if each.method == "describe_tasks"]
     assert asked
     assert not any(MALFORMED in arns for arns in asked)
+
+
+def test_an_impossible_id_in_the_status_holds_a_deletion_up_for_minutes_only() -> None:
+    """The client helper takes what ECS refuses for its id for missing, and that has to last."""
+    world = World()
+    process = Process(world)
+    world.kube.create(KEY, SPEC)
+    run(process.start())
+    until(process, running)
+    body = world.kube.objects[KEY]
+    forged = {"attempt": 9, "role": "Retiring", "arn": task_arn("short"), "reason": "Replaced"}
+    tasks = [*body["status"]["tasks"], forged]
+    world.kube.write_status(body, {**body["status"], "tasks": tasks})
+    passes(process, 60)
+    assert task_arn("short") in [each.arn for each in world.status().tasks]
+    world.kube.delete(KEY)
+    until(process, lambda it: not it.kube.objects, within=FIVE_MINUTES + 60)
+    assert not world.ecs.live()
