@@ -90,7 +90,9 @@ def test_a_claim_takes_the_number_that_ecs_knows() -> None:
     assert [each.attempt for each in state.entries] == [3]
 
 
-@pytest.mark.parametrize("claim", [arn("x", ELSEWHERE), "nonsense", ""])
+@pytest.mark.parametrize(
+    "claim", [arn("x", ELSEWHERE), "nonsense", "", arn("no!task"), arn("x/y"), arn("x" * 65)]
+)
 def test_a_claim_that_could_never_be_seen_is_dropped(claim: str) -> None:
     status = Status(attempt=attempt(), tasks=(entry(arn=claim),))
     assert merge(observation(status=status), POLICY).entries == ()

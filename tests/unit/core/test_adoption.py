@@ -10,7 +10,7 @@ from tests.unit.core.world import ELSEWHERE, NOW, POLICY, SPEC, UID, arn, cluste
 
 from fractal_models.container import Phase, Role, Status, Termination
 from fractal_models.observed import ClusterInfo, ObservedContainer, ObservedTask
-from fractal_operator.core import events, tokens
+from fractal_operator.core import adoption, events, tokens
 from fractal_operator.core.allow import Allow, Rule
 from fractal_operator.core.annotations import ADOPT
 from fractal_operator.core.decide import decide
@@ -60,6 +60,24 @@ def said(seen: Observation, policy: Any = ALLOWED) -> tuple[str, str]:
     assert not plan.actions
     ready = next(each for each in after.status.conditions if each.type == "Ready")
     return ready.reason, ready.message
+
+
+# --- looked for ---
+
+
+@pytest.mark.parametrize(
+    ("wish", "namespace", "found"),
+    [
+        (ARN, "default", ARN),
+        (ARN, "elsewhere", ""),
+        (arn("theirs", ELSEWHERE), "default", ""),
+        (f"{ARN}!", "default", ""),
+        (f"{ARN}/more", "default", ""),
+        ("", "default", ""),
+    ],
+)
+def test_only_what_may_be_adopted_is_looked_for(wish: str, namespace: str, found: str) -> None:
+    assert adoption.sought({ADOPT: wish}, Status(), ALLOWED, namespace) == found
 
 
 # --- taken over ---
