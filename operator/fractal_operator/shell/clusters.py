@@ -68,6 +68,12 @@ class Clusters:
 
     def __init__(self) -> None:
         self._by_name: dict[tuple[str, str], Cluster] = {}
+        self._own: tuple[str, str] | None = None
+
+    def own(self, region: str, reference: str) -> None:
+        """Look at this cluster whether an object names it or not: launches go there by default."""
+        self._own = (region, reference)
+        self.of(region, reference, held=True)
 
     def of(self, region: str, reference: str, *, held: bool = False) -> Cluster:
         """The entry for a reference; a new one is swept soon. ``held`` is remembered."""
@@ -95,10 +101,11 @@ class Clusters:
     def keep(self, names: Iterable[tuple[str, str]]) -> None:
         """Drop the clusters that none of ``names`` (region, name or ARN) leads to.
 
-        But for those that exist and may hold tasks of ours, of whatever object: orphans are found
-        by the sweeps only.
+        But for the operator's own, and those that exist and may hold tasks of ours, of whatever
+        object: orphans are found by the sweeps only.
         """
-        used = {id(self._by_name[name]) for name in names if name in self._by_name}
+        used = {id(each) for name, each in self._by_name.items() if name == self._own}
+        used |= {id(self._by_name[name]) for name in names if name in self._by_name}
         used |= {id(each) for each in self._by_name.values() if each.held and each.there}
         self._by_name = {key: each for key, each in self._by_name.items() if id(each) in used}
 

@@ -129,8 +129,8 @@ def wire(
         actor=actor,
         policy=policy,
     )
-    if policy.region and policy.cluster:  # swept before any object names it
-        clusters.of(policy.region, policy.cluster, held=True)
+    if policy.region and policy.cluster:
+        clusters.own(policy.region, policy.cluster)
     hearing = Hearing(kube=kube, clock=clock, objects=objects, by_namespace=bool(knobs.namespaces))
     news = News(
         kube=kube,
