@@ -14,7 +14,7 @@ ON_SERVER = KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E
 FAULT_JOBS ?= 8
 MINUTES ?= 30
 FAULTS = KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" $(BIN)/python -m tests.e2e.faults
-CLIENTS := tests/contract/test_kube_api.py tests/integration/test_kube_client.py
+OF_SERVER := tests/e2e tests/contract/test_kube_api.py tests/integration/test_kube_client.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo dev test check format e2e faults chaos image-test crds docs monitoring simulate bugs bench lock clean
@@ -52,8 +52,7 @@ format: $(INSTALLED) ## Repair what `make check` can repair
 
 e2e: $(INSTALLED) ## End-to-end tests on the cluster of E2E_KUBECONFIG=… (a real API server)
 	@test -n "$(E2E_KUBECONFIG)" || { echo "make e2e needs E2E_KUBECONFIG=path/of/a/kubeconfig" >&2; exit 2; }
-	$(ON_SERVER) -n $(JOBS) --dist worksteal $(CLIENTS)
-	$(ON_SERVER) -m "not alone" -n $(JOBS) --dist worksteal tests/e2e
+	$(ON_SERVER) -m "not alone" -n $(JOBS) --dist worksteal $(OF_SERVER)
 	$(ON_SERVER) -m alone tests/e2e
 
 faults: $(INSTALLED) ## Kill, cut and stop real parts at every call: PLAN=name or pattern, FAULT_JOBS=8, E2E_KUBECONFIG=…

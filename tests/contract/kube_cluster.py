@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -264,7 +265,7 @@ class Kind:
             "storage": True,
             "subresources": {"status": {}},
             "additionalPrinterColumns": _COLUMNS,
-            "schema": {"openAPIV3Schema": _SCHEMA},
+            "schema": {"openAPIV3Schema": deepcopy(_SCHEMA)},  # a test may change it
         }
         return {
             "apiVersion": "apiextensions.k8s.io/v1",

@@ -306,7 +306,7 @@ class TestValidation:
     def test_rules_are_accepted(self, kube: Cluster, ns: str) -> None:
         """CEL rules: evaluated since 1.25, dropped by 1.20, kept and ignored by the stand-in."""
         kind = Kind.fresh()
-        definition = json.loads(json.dumps(kind.definition()))
+        definition = kind.definition()
         schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         rule = {"rule": "self.image != 'bad'", "message": "not this image"}
         schema["properties"]["spec"]["x-kubernetes-validations"] = [rule]
@@ -794,7 +794,7 @@ class TestDefinitions:
         refused = kube.call("POST", CRDS, misnamed)
         assert refused.code == INVALID
         assert 'must be spec.names.plural+"."+spec.group' in refused.message
-        unstored = json.loads(json.dumps(kind.definition()))
+        unstored = kind.definition()
         unstored["spec"]["versions"][0]["storage"] = False
         refused = kube.call("POST", CRDS, unstored)
         assert refused.code == INVALID
