@@ -57,7 +57,7 @@ class KubeClient(Connection):
         return found
 
     async def list(self) -> Sequence[Mapping[str, Any]]:
-        """Return every object of the watched namespaces, read in pages of 500.
+        """Return every selected object of the watched namespaces, read in pages of 500.
 
         A namespace that is refused does not hide the others: Kubernetes takes the operator's rights
         in a namespace that is deleted before its objects are gone. Its objects are not among those
@@ -257,8 +257,11 @@ class KubeClient(Connection):
         where = namespace or "in all namespaces"
         found: list[Mapping[str, Any]] = []
         token = None
+        chosen = {"label_selector": self._selector} if self._selector else {}
         while True:
-            request = partial(fetch, limit=_PAGE, _continue=token, _request_timeout=TIMEOUT)
+            request = partial(
+                fetch, limit=_PAGE, _continue=token, _request_timeout=TIMEOUT, **chosen
+            )
             page = await self._call("list", PLURAL, where, request)
             found += page["items"]
             token = page["metadata"].get("continue") or None

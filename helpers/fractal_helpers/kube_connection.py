@@ -26,6 +26,10 @@ Renew = Callable[[Configuration], Awaitable[None]]
 _UNUSABLE = (config.ConfigException, OSError, ValueError, KeyError)
 JSON = "application/json"
 TIMEOUT = 10.0  # seconds; kubernetes.aio's own default is 300
+_SESSION = {"trust_env": False}
+"""The library's default has aiohttp look for ~/.netrc and for a proxy, in two threads a request: half
+of what a request costs. kopf's watch does not look for them either, so they must not be needed; a
+kubeconfig's ``proxy-url`` is used."""
 
 
 class Expired(Exception):
@@ -43,6 +47,7 @@ class Connection:
         api: ApiClient,
         *,
         namespaces: Sequence[str] = (),
+        selector: str = "",
         observe: Observe = lambda verb, resource, code: None,
         renew: Renew | None = None,
     ) -> None:
@@ -51,6 +56,7 @@ class Connection:
         self._renewing = asyncio.Lock()
         self._custom = CustomObjectsApi(api)
         self._namespaces = tuple(namespaces)
+        self._selector = selector
         self._observe = observe
 
     @classmethod
@@ -60,15 +66,16 @@ class Connection:
         kubeconfig: str | Path | None = None,
         context: str | None = None,
         namespaces: Sequence[str] = (),
+        selector: str = "",
         observe: Observe = lambda verb, resource, code: None,
     ) -> Self:
         """Return a client; nothing is sent yet.
 
         Credentials come from ``kubeconfig`` or KUBECONFIG, else from the pod's service account,
-        else from ``~/.kube/config``. ``namespaces`` limits ``list``; empty means all. Raises
-        ``Rejected`` when there are no usable credentials.
+        else from ``~/.kube/config``. ``namespaces`` and the label ``selector`` limit ``list``;
+        empty means all. Raises ``Rejected`` when there are no usable credentials.
         """
-        configuration = Configuration()
+        configuration = Configuration(client_session_kwargs=_SESSION)
         path = str(kubeconfig or os.environ.get("KUBECONFIG") or "")
 
         async def load(into: Configuration) -> None:
@@ -90,6 +97,7 @@ class Connection:
         return cls(
             ApiClient(configuration),
             namespaces=namespaces,
+            selector=selector,
             observe=observe,
             # The service account's token is read again every minute by the library itself.
             renew=None if in_cluster else load,

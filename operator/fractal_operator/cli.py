@@ -69,12 +69,13 @@ def uninstall_check() -> None:
     from fractal_operator import uninstall
 
     try:
-        names = asyncio.run(uninstall.in_use(settings.namespaces))
+        names = asyncio.run(uninstall.in_use(settings.namespaces, settings.label_selector))
     except FractalError as error:
         _fail(uninstall.unknown(error), code=1)
     if names:
-        _fail(uninstall.refusal(names), code=1)
-    typer.echo("No FractalContainer needs this operator any more.")
+        _fail(uninstall.refusal(names, settings.label_selector), code=1)
+    shard = f" with labels {settings.label_selector}" if settings.label_selector else ""
+    typer.echo(f"No FractalContainer{shard} needs this operator any more.")
 
 
 @app.command()

@@ -64,7 +64,11 @@ async def run(settings: Settings, deadman: DeadMan) -> None:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     metrics = Metrics(registry)
-    kube = await KubeClient.connect(namespaces=settings.namespaces, observe=metrics.kube_call)
+    kube = await KubeClient.connect(
+        namespaces=settings.namespaces,
+        selector=str(settings.label_selector),
+        observe=metrics.kube_call,
+    )
     try:
         install = await install_id(settings, kube)
         log.info("installation %s starts", install)
@@ -131,6 +135,7 @@ def compose(
         security_groups=settings.security_groups,
         assign_public_ip=settings.assign_public_ip or "",
         allow=Allow(settings.allow),
+        selector=settings.label_selector,
     )
     queue: WorkQueue[ObjectKey] = WorkQueue(
         clock.monotonic,
@@ -214,7 +219,7 @@ async def _run_with_watch(settings: Settings, shell: Shell) -> None:
     watching = asyncio.create_task(
         kopf.operator(
             registry=watch.registry(shell.news.watched),
-            settings=watch.settings(),
+            settings=watch.settings(str(settings.label_selector)),
             # Given, because kopf would else ask for the user's name: a container's user has none.
             identity=cast("Any", "fractal-operator"),
             standalone=True,

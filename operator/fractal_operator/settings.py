@@ -28,6 +28,7 @@ from pydantic_settings import (
 from fractal_operator.core.allow import Rule
 from fractal_operator.settings_allow import WORDS, read_rules
 from fractal_operator.settings_faults import fault, split_list, unknown, what_is_allowed
+from fractal_operator.settings_watch import DNS_LABEL, WatchSettings
 
 PREFIX = "FRACTAL_"
 _REGION_FALLBACKS = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -35,7 +36,6 @@ _REGION_FALLBACKS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _SERVICE_LINK = re.compile(
     r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?$"
 )
-_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _CLUSTER = (
     r"^([a-zA-Z0-9_-]{1,255}|arn:[a-z-]+:ecs:[a-z0-9-]+:\d{12}:cluster/[a-zA-Z0-9_-]{1,255})$"
 )
@@ -59,7 +59,7 @@ Cluster = Annotated[str, Field(pattern=_CLUSTER)]
 _Listed = (NoDecode, BeforeValidator(_split))
 
 
-class Settings(BaseSettings):
+class Settings(WatchSettings):
     """Everything that can be set. Make it with :func:`load_settings`."""
 
     model_config = SettingsConfigDict(
@@ -104,11 +104,6 @@ class Settings(BaseSettings):
         description="Whether tasks get a public IP address when `spec.network` does not say. "
         "Unset: ECS decides.",
     )
-    namespaces: Annotated[tuple[Annotated[str, Field(pattern=_DNS_LABEL)], ...], *_Listed] = Field(
-        (),
-        description="Kubernetes namespaces to watch. Empty: all of them.",
-        json_schema_extra=_allowed("namespace names, comma-separated"),
-    )
     allow: Annotated[tuple[Rule, ...], NoDecode, PlainValidator(read_rules)] = Field(
         (),
         description="Allow-list: the regions, clusters, roles, subnets, security groups and images "
@@ -133,13 +128,13 @@ class Settings(BaseSettings):
     release_name: str = Field(
         "fractal-operator",
         description="Name of the Helm release; part of the derived installation name.",
-        pattern=_DNS_LABEL,
+        pattern=DNS_LABEL,
         json_schema_extra=_allowed("a release name"),
     )
     release_namespace: str = Field(
         "default",
         description="Namespace of the Helm release; part of the derived installation name.",
-        pattern=_DNS_LABEL,
+        pattern=DNS_LABEL,
         json_schema_extra=_allowed("a namespace name"),
     )
     leader_election: bool = Field(

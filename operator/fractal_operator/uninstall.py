@@ -9,21 +9,23 @@ from collections.abc import Iterable, Sequence
 from fractal_helpers.kube import KubeClient
 from fractal_models.errors import FractalError, NotServed
 from fractal_operator.core.plan import FINALIZER
+from fractal_operator.core.selector import Selector
 from fractal_operator.shell.objects import Body, key_of
 
 NAMED = 10
 """How many objects the refusal names."""
 
 
-async def in_use(namespaces: Sequence[str]) -> list[str]:
+async def in_use(namespaces: Sequence[str], selector: Selector) -> list[str]:
     """Return namespace/name of the objects that only this operator can let go, sorted.
 
-    ``namespaces`` are those that it watches; none: all. Raises the errors of ``KubeClient``, also
+    ``namespaces`` are those that it watches; none: all. Those that ``selector`` leaves to another
+    installation are none of its business. Raises the errors of ``KubeClient``, also
     when only one namespace cannot be listed: it may hold objects.
     """
     found: list[str] = []
     for namespace in namespaces or ("",):
-        kube = await KubeClient.connect(namespaces=[namespace])
+        kube = await KubeClient.connect(namespaces=[namespace], selector=str(selector))
         try:
             found += held(await kube.list())
         except NotServed:
@@ -40,13 +42,16 @@ def held(bodies: Iterable[Body]) -> list[str]:
     )
 
 
-def refusal(names: Sequence[str]) -> str:
+def refusal(names: Sequence[str], selector: Selector) -> str:
     """Why the operator may not be uninstalled yet, and what to do, in one line."""
+    chosen, option = (f" with labels {selector}", f"-l '{selector}'") if selector else ("", "--all")
     shown = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
-    subject = "FractalContainer needs" if len(names) == 1 else "FractalContainers need"
+    subject = (
+        f"FractalContainer{chosen} needs" if len(names) == 1 else f"FractalContainers{chosen} need"
+    )
     return (
         f"{len(names)} {subject} this operator to be deleted: {shown}. Delete them first, and wait "
-        "until they are gone (kubectl delete fractalcontainers --all --all-namespaces). To leave "
+        f"until they are gone (kubectl delete fractalcontainers {option} --all-namespaces). To leave "
         "their tasks running instead, for a later installation under the same names: "
         "helm uninstall --no-hooks."
     )

@@ -60,6 +60,10 @@ LEASE: set[Rule] = {  # KubeClient.get_lease, create_lease and update_lease
 FROM_VALUES: dict[str, tuple[Values, str]] = {
     "allow": ({"allow": RULES}, json.dumps(RULES, sort_keys=True, separators=(",", ":"))),
     "namespaces": ({"watch": {"namespaces": ["a", "b"]}}, "a,b"),
+    "label_selector": (
+        {"watch": {"labelSelector": "team=a,x notin (b, c)"}},
+        "team=a,x notin (b, c)",
+    ),
     "metrics_port": ({"metrics": {"port": 9090}}, "9090"),
     "release_name": ({}, RELEASE),
     "release_namespace": ({}, NAMESPACE),

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from fractal_models import crd
 from fractal_operator import uninstall
+from fractal_operator.core.selector import Selector, parse
 from fractal_operator.cli import app
 
 KUBECONFIG = """
@@ -83,11 +84,17 @@ def test_the_refusal_of_an_uninstallation_names_some_and_says_what_to_do() -> No
     ours = [body(f"c{number:02}", "x/y", "fractal.co/ecs-task") for number in range(11)]
     names = uninstall.held([*ours, body("other", "x/y"), {"metadata": {**body("z")["metadata"]}}])
     assert names == [f"a/c{number:02}" for number in range(11)]
-    text = uninstall.refusal(names)
+    text = uninstall.refusal(names, Selector())
     assert text.startswith("11 FractalContainers need this operator to be deleted: a/c00, ")
     assert "a/c09, …. Delete them first" in text
     assert "a/c10" not in text
-    assert uninstall.refusal(["a/b"]).startswith("1 FractalContainer needs this operator")
+    assert "kubectl delete fractalcontainers --all --all-namespaces" in text
+    assert uninstall.refusal(["a/b"], Selector()).startswith(
+        "1 FractalContainer needs this operator"
+    )
+    of_a_shard = uninstall.refusal(["a/b"], parse("team=a"))
+    assert of_a_shard.startswith("1 FractalContainer with labels team=a needs this operator")
+    assert "kubectl delete fractalcontainers -l 'team=a' --all-namespaces" in of_a_shard
 
 
 def test_the_module_runs_as_a_program() -> None:

@@ -72,6 +72,12 @@ def test_the_region_falls_back_to_what_aws_tools_read(environ: dict[str, str], r
         ("FRACTAL_WORKERS", "many", "'many' is not allowed; allowed: a whole number from 1 to 256"),
         ("FRACTAL_WORKERS", "0", "'0' is not allowed; allowed: a whole number from 1 to 256"),
         ("FRACTAL_SWEEP_SECONDS", "nan", "'nan' is not allowed; allowed: a number from 5 to 240"),
+        (
+            "FRACTAL_LABEL_SELECTOR",
+            "team=a,tier>2",
+            "'tier>2' is no term of a label selector; allowed: terms such as team=a, tier!=test, "
+            "team in (a,b), team notin (c), team, !team; comma-separated",
+        ),
         ("FRACTAL_QUOTA_SHARE", "0", "'0' is not allowed; allowed: a number above 0, up to 1"),
         ("FRACTAL_LOG_FORMAT", "xml", "'xml' is not allowed; allowed: one of auto, json, text"),
         (

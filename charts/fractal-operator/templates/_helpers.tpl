@@ -57,6 +57,34 @@ app.kubernetes.io/component: operator
       key: {{ .Values.database.key }}
 {{- end -}}
 
+{{/* Which objects are this release's. */}}
+{{- define "fractal.watchEnv" -}}
+{{- with .Values.watch.namespaces }}
+- name: FRACTAL_NAMESPACES
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- with .Values.watch.labelSelector }}
+- name: FRACTAL_LABEL_SELECTOR
+  value: {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The terms of watch.labelSelector as CEL: core/selector.py. No label has a value in <>. */}}
+{{- define "fractal.selected" -}}
+{{- $terms := list -}}
+{{- range regexFindAll "[^,(]+(\\([^)]*\\))?" .Values.watch.labelSelector -1 -}}
+{{- $key := regexFind "[A-Za-z0-9][A-Za-z0-9_./-]*" . -}}
+{{- $value := printf "object.metadata.?labels[?'%s'].orValue('<none>')" $key -}}
+{{- $rest := regexReplaceAll "^[\\s!]*[A-Za-z0-9][A-Za-z0-9_./-]*" . "" | trim -}}
+{{- $values := regexReplaceAll "^(==|=|!=|in\\s*\\(|notin\\s*\\()|[()\\s]" $rest "" -}}
+{{- $listed := printf "['%s']" (splitList "," $values | join "', '") -}}
+{{- $not := ternary "!" "" (or (hasPrefix "!" (trim .)) (hasPrefix "!=" $rest) (hasPrefix "notin" $rest)) -}}
+{{- $test := ternary (printf "%s in %s" $value $listed) (printf "%s != '<none>'" $value) (ne $rest "") -}}
+{{- $terms = append $terms (printf "%s(%s)" $not $test) -}}
+{{- end -}}
+{{ join " && " $terms }}
+{{- end -}}
+
 {{- define "fractal.env" -}}
 - name: FRACTAL_RELEASE_NAME
   value: {{ .Release.Name | quote }}
@@ -64,10 +92,7 @@ app.kubernetes.io/component: operator
   value: {{ .Release.Namespace | quote }}
 - name: FRACTAL_METRICS_PORT
   value: {{ .Values.metrics.port | quote }}
-{{- with .Values.watch.namespaces }}
-- name: FRACTAL_NAMESPACES
-  value: {{ join "," . | quote }}
-{{- end }}
+{{- include "fractal.watchEnv" . }}
 {{- range $name, $value := .Values.settings }}
 {{- if or $value (has (kindOf $value) (list "bool" "float64" "int64")) }}
 - name: FRACTAL_{{ snakecase $name | upper }}

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from fractal_models.container import Spec, Status, clip
 from fractal_models.observed import (
@@ -20,8 +20,20 @@ from fractal_models.observed import (
 )
 from fractal_operator.core.allow import Allow
 from fractal_operator.core.annotations import RECONCILE_REQUESTED, RESTART_REQUESTED
+from fractal_operator.core.selector import Selector
 
 FINALIZER = "fractal.co/ecs-task"
+
+Permit = Literal["RunTask", "StopTask"]
+"""The calls that need a permit of the rate limit each."""
+
+
+class Queued(NamedTuple):
+    """The object stands in a region's line for a permit, since ``since``."""
+
+    region: str
+    permit: Permit
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,7 @@ class Policy:
     """The settings that decide: which installation this is, and what empty spec fields mean.
 
     ``process`` names this process among all that ever ran; an attempt says which one issued it.
+    ``selector`` says which objects are this installation's to look after.
     """
 
     install: str
@@ -39,6 +52,7 @@ class Policy:
     security_groups: tuple[str, ...] = ()
     assign_public_ip: str = ""
     allow: Allow = field(default_factory=Allow)
+    selector: Selector = field(default_factory=Selector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +150,14 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """This process's last StopTask (or TagResource) of one task, and why it failed if it did."""
+    """This process's last StopTask (or TagResource) of one task, and why it failed if it did.
+
+    ``first`` is when it was first asked for, None for a tag.
+    """
 
     at: datetime
     problem: Problem | None = None
+    first: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +192,7 @@ class Observation:
     highest: int = 0
     """The highest attempt that this process has seen in the status."""
     breaker: Problem | None = None
+    queued: tuple[Queued, ...] = ()
 
     @property
     def requested(self) -> str:
@@ -284,9 +303,11 @@ class Plan:
     """What to do now, and when to look again if nothing else happens.
 
     The actions never cross a write-ahead barrier: a plan that writes to Kubernetes does only that,
-    once, and is followed by a fresh decision. No actions and no ``again_at``: converged.
+    once, and is followed by a fresh decision. No actions and no ``again_at``: converged. ``waits``
+    are the lines (region, permit) in which the object stands rightly.
     """
 
     actions: tuple[Action, ...] = ()
     again_at: datetime | None = None
     wants_sweep: bool = False
+    waits: tuple[tuple[str, Permit], ...] = ()

@@ -34,9 +34,14 @@ def registry(sink: Sink) -> kopf.OperatorRegistry:
     return handlers
 
 
-def settings() -> kopf.OperatorSettings:
-    """kopf's settings: no Events of its own, short request timeouts, quick reconnects."""
+def settings(selector: str = "") -> kopf.OperatorSettings:
+    """kopf's settings: no Events of its own, short request timeouts, quick reconnects.
+
+    With a label ``selector`` it lists and watches only the objects that this selects.
+    """
     chosen = kopf.OperatorSettings()
+    if selector:
+        chosen.watching.label_selectors[GROUP, VERSION, PLURAL] = selector
     chosen.posting.enabled = False
     chosen.persistence.finalizer = "fractal.co/unused"
     chosen.persistence.diffbase_storage = _NoDiffs()
