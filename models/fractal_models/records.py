@@ -94,6 +94,14 @@ Record = MirrorRecord | HistoryRecord
 
 
 @dataclass(frozen=True, slots=True)
+class LivePage:
+    """Some of the rows that are not closed; the next page follows ``upto``, None: none follows."""
+
+    rows: tuple[MirrorRecord, ...]
+    upto: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A record that Postgres will never take as it is, and Postgres's reason in plain words."""
 

@@ -30,7 +30,8 @@ INDEXES = """
     SELECT schemaname, indexname, indexdef
       FROM pg_indexes WHERE schemaname IN ('hardware', 'logs')"""
 OTHERS = """
-    SELECT relnamespace::regnamespace::text, relname, relkind
+    SELECT relnamespace::regnamespace::text, relname,
+           concat(relkind, reloptions::text)
       FROM pg_class WHERE relnamespace::regnamespace::text IN ('hardware', 'logs')
      UNION SELECT event_object_schema, trigger_name, 't' FROM information_schema.triggers
      UNION SELECT typnamespace::regnamespace::text, typname, 'e' FROM pg_type WHERE typtype = 'e'"""
@@ -70,7 +71,7 @@ def test_migrations_and_models_make_the_same_tables(
 
 
 def test_a_migrated_database_passes_the_check(database: str) -> None:
-    assert migrate.current(database) == "0001"
+    assert migrate.current(database) == "0002"
     assert migrate.check(database) == []
 
 
@@ -177,7 +178,7 @@ def test_a_new_revision_is_drafted_from_the_template(
         connection.execute(text("ALTER TABLE logs.container_history DROP COLUMN message"))
     draft = migrate.draft(database, "Bring back the message", tmp_path)
     assert "op.add_column('container_history', sa.Column('message'" in draft.read_text()
-    assert "down_revision = '0001'" in draft.read_text()
+    assert "down_revision = '0002'" in draft.read_text()
     compile(draft.read_text(), draft, "exec")
 
 
@@ -205,5 +206,6 @@ def test_every_revision_is_in_the_package() -> None:
     folder = Path(migrations.__file__).parent
     assert (folder / "script.py.mako").is_file()
     assert [path.name for path in sorted((folder / "versions").glob("*.py"))] == [
-        "0001_mirror_and_history.py"
+        "0001_mirror_and_history.py",
+        "0002_indexes.py",
     ]

@@ -13,6 +13,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from fractal_models.tables.base import Base, one_of
 
 TERMINAL_STATES = ("STOPPED", "FAILED")
+ENDED = text("state IN ('STOPPED', 'FAILED')")
+LIVE = text("state NOT IN ('STOPPED', 'FAILED')")
 CONTAINER_STATES = (
     "CREATING",
     "RUNNING_AVAILABLE",
@@ -34,6 +36,9 @@ class UserContainer(Base):
     """One ECS task. ``last_pinged`` is its last observation, in whole seconds since 1970.
 
     ``version`` is ECS's ``Task.version``, ``task_version`` the task definition's revision.
+
+    ``last_pinged`` is in no index, and pages keep room for new versions of their rows, so that the
+    touches of ten thousand tasks stay within the pages (heap-only tuples) and leave no bloat.
     """
 
     __tablename__ = "user_containers"
@@ -68,10 +73,13 @@ class UserContainer(Base):
     __table_args__ = (
         one_of("state", CONTAINER_STATES),
         Index("user_containers_user_id_idx", "user_id"),
-        Index("user_containers_state_idx", "state"),
-        Index("user_containers_observed_at_idx", "observed_at"),
         Index("user_containers_uid_attempt_idx", "uid", "attempt"),
-        {"schema": "hardware"},
+        Index("user_containers_namespace_name_idx", "namespace", "name"),
+        Index("user_containers_created_at_idx", "created_at"),
+        # The live ones are a small part of all; the ended ones are asked for, and pruned, by time.
+        Index("user_containers_live_idx", "cluster", "uid", postgresql_where=LIVE),
+        Index("user_containers_ended_idx", "stopped_at", postgresql_where=ENDED),
+        {"schema": "hardware", "postgresql_with": {"fillfactor": 70}},
     )
 
 
@@ -99,9 +107,20 @@ class UserAppState(Base):
     __table_args__ = (
         one_of("state", APP_STATES),
         Index("user_app_state_user_id_idx", "user_id"),
-        Index("user_app_state_state_idx", "state"),
-        Index("user_app_state_observed_at_idx", "observed_at"),
-        # The auditor asks for the live ones, a small part of all that ever were.
-        Index("user_app_state_live_idx", "install", postgresql_where=text("NOT deleted")),
+        Index("user_app_state_namespace_name_idx", "namespace", "name"),
+        Index("user_app_state_live_state_idx", "state", postgresql_where=text("NOT deleted")),
+        # The auditor reads the live ones page by page; the others are pruned by time.
+        Index(
+            "user_app_state_live_task_id_idx",
+            "install",
+            "task_id",
+            postgresql_where=text("NOT deleted"),
+        ),
+        Index(
+            "user_app_state_deleted_idx",
+            "install",
+            "observed_at",
+            postgresql_where=text("deleted"),
+        ),
         {"schema": "hardware"},
     )

@@ -28,5 +28,6 @@ class ContainerHistory(Base):
     __table_args__ = (
         Index("container_history_at_idx", "at"),
         Index("container_history_uid_at_idx", "uid", "at"),
+        Index("container_history_namespace_name_at_idx", "namespace", "name", "at"),
         {"schema": "logs"},
     )
