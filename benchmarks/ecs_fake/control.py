@@ -35,6 +35,7 @@ class Control:
         self._routes: dict[tuple[str, str], Callable[[Values], Any]] = {
             ("GET", "metrics"): self._metrics,
             ("GET", "tasks"): self._tasks,
+            ("GET", "times"): self._times,
             ("GET", "calls"): lambda v: quotas.told(clear=v.get("clear") in ("1", True)),
             ("GET", "clock"): lambda _: {"now": world.clock.now()},
             ("POST", "clock"): lambda v: world.clock.advance(float(v["advance"])),
@@ -86,6 +87,20 @@ class Control:
         tasks = self._world.tasks.values()
         return {
             "tasks": [self._shown(each) for each in tasks if each.started_by.startswith(prefix)]
+        }
+
+    def _times(self, _: Values) -> Any:
+        """Of each task what it is of, and when it changed, in seconds since the epoch."""
+        return {
+            "tasks": [
+                {
+                    "id": each.id,
+                    "startedBy": each.started_by,
+                    "live": not each.stopped,
+                    **each.times,
+                }
+                for each in self._world.tasks.values()
+            ]
         }
 
     def _shown(self, task: Task) -> dict[str, Any]:
