@@ -11,6 +11,7 @@ SEEDS ?= 1000
 FIRST ?= 1
 SIM_JOBS ?= 2
 ON_SERVER = KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" $(BIN)/python -m pytest -q
+SIZES ?= 100 1000
 FAULT_JOBS ?= 8
 MINUTES ?= 30
 FAULTS = KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" $(BIN)/python -m tests.e2e.faults
@@ -85,11 +86,13 @@ simulate: $(INSTALLED) ## Seeds of faults on the real core and shell: SEEDS=1000
 bugs: $(INSTALLED) ## Plant each known kind of bug in the product; fails if a seed or test does not catch one
 	$(BIN)/python -m tests.simulation.bugs
 
-bench: $(INSTALLED) ## Count writes and AWS calls; exits non-zero if a bound is broken
+bench: $(INSTALLED) ## Count writes and AWS calls, then SIZES="100 1000" objects on E2E_KUBECONFIG=…; fails if a bound is broken
 	$(BIN)/python -m benchmarks.counts
+	E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" $(BIN)/python -m benchmarks.ladder $(SIZES)
+	$(BIN)/python -m benchmarks.report
 
 lock: $(INSTALLED) ## Resolve the dependencies again, into requirements.lock and the image's part of it
-	$(BIN)/uv pip compile pyproject.toml --upgrade --extra dev --group lint --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --upgrade --extra dev --extra bench --group lint --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group build --constraint requirements.lock --no-annotate --generate-hashes --no-emit-index-url --no-header -q -o requirements-image.lock
 
 clean: ## Remove what the other targets made

@@ -38,6 +38,7 @@ SPEC: dict[str, Any] = {
         "ports": [{"name": "http", "containerPort": 8080}],
     },
 }
+RESULTS = Path(__file__).parent.parent / "docs" / "performance" / "results.jsonl"
 _KUBE = re.compile(r"^fractal_kube_requests_total\{.*?\} (\S+)$", re.MULTILINE)
 
 
@@ -80,6 +81,7 @@ class Result:
     options: Options
     phases: dict[str, Phase] = field(default_factory=dict)
     lags: dict[str, list[float]] = field(default_factory=dict)
+    """Quantiles of each lag in seconds: see ``quantiles``."""
     facts: dict[str, float] = field(default_factory=dict)
 
 
@@ -96,7 +98,7 @@ def main() -> None:
     parser.add_argument("--stop-span", type=float, default=60, help="over so many seconds")
     parser.add_argument("--quotas", type=float, default=0, help="AWS's quotas times this; 0: none")
     parser.add_argument("--set", action="append", default=[], help="NAME=value for the operator")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results.jsonl"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     options = Options(
         subject=args.subject,
@@ -127,6 +129,17 @@ def summary(result: Result) -> str:
     for name, lag in result.lags.items():
         lines.append(f"{name}: p50 {quantile(lag, 0.5):.2f} p99 {quantile(lag, 0.99):.2f} s")
     return "\n".join([*lines, f"{result.facts}"])
+
+
+POINTS = 201
+"""How many quantiles are kept of a lag."""
+
+
+def quantiles(values: Iterable[float]) -> list[float]:
+    """The values at evenly spaced shares from the least to the greatest, in milliseconds' detail."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return [round(ordered[round(last * n / (POINTS - 1))], 3) for n in range(POINTS)]
 
 
 def quantile(values: Iterable[float], share: float) -> float:
@@ -208,15 +221,15 @@ class Run:
         await self._settled(len(self._names))
         last = max(self._seen.objects[each].running_at[1] for each in self._names)
         self.result.facts["apply_seconds"] = last - self._began
-        self.result.lags["apply to Running"] = [
+        self.result.lags["apply to Running"] = quantiles(
             each.running_at[1] - each.created_at for each in self._seen.objects.values()
-        ]
+        )
         started = {task["startedBy"]: task["startedAt"] for task in await self._live()}
-        self.result.lags["RUNNING to status"] = [
-            max(0.0, each.running_at[1] - at)
+        self.result.lags["RUNNING to status"] = quantiles(
+            each.running_at[1] - at
             for each in self._seen.objects.values()
             if (at := started.get(_started_by(each.uid, 1)) or started.get(each.uid)) is not None
-        ]
+        )
 
     async def _settled(self, objects: int) -> None:
         await self._until(lambda: self._seen.running == objects, "all objects run", 0.05)
@@ -237,9 +250,9 @@ class Run:
             ("stopping to status", "stoppingAt", "not_running_at"),
             ("STOPPED to status", "stoppedAt", "ended_at"),
         ):
-            self.result.lags[name] = [
+            self.result.lags[name] = quantiles(
                 getattr(each, told)[1] - times[task][at] for each, task in waited
-            ]
+            )
 
     async def _delete(self) -> None:
         began = time.time()

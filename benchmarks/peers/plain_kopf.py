@@ -18,12 +18,14 @@ from botocore.exceptions import ClientError
 
 GROUP, VERSION, PLURAL = "fractal.co", "v1alpha1", "fractalcontainers"
 POLL_SECONDS = 10.0
+REGION = os.environ["AWS_REGION"]
 CLUSTER = os.environ["FRACTAL_CLUSTER"]
 SUBNETS = os.environ["FRACTAL_SUBNETS"].split(",")
 
 _PHASES: Mapping[str, str] = {"RUNNING": "Running", "STOPPED": "Failed", "": "Failed"}
 _make: Any = boto3.client
-ecs: Any = _make("ecs", config=Config(retries={"mode": "standard"}, max_pool_connections=50))
+_config = Config(retries={"mode": "standard"}, max_pool_connections=50)
+ecs: Any = _make("ecs", region_name=REGION, config=_config)
 
 
 @kopf.on.startup()
