@@ -21,6 +21,9 @@ _SWEEP_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120)
 
 class OutsideMetrics(StateMetrics):
     """Calls of others: how many, how they ended, how long they took and waited."""
+PRUNED = ("container_history", "user_app_state", "user_containers")
+
+
 
     def _outside(self) -> None:
         self.aws_requests = self._counter(
@@ -106,6 +109,13 @@ class OutsideMetrics(StateMetrics):
         )
 
     def aws_call(self, operation: str, code: str, seconds: float) -> None:
+        self.db_pruned = self._counter(
+            "fractal_db_pruned_rows_total",
+            f"Old rows that were deleted, by table: {', '.join(PRUNED)}.",
+            "table",
+        )
+        for table in PRUNED:
+            self.db_pruned.labels(table)
         """Count an AWS API call: the ``observe`` of the AWS helpers."""
         service = _SERVICES.get(operation, "ecs")
         self.aws_requests.labels(service, operation, code).inc()

@@ -89,6 +89,7 @@ SAMPLES: dict[str, Any] = {
     "metrics_host": "::",
     "log_format": "text",
     "log_level": "DEBUG",
+    "history_days": 0,
 }
 
 

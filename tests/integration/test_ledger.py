@@ -13,10 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event, text
 
-from fractal_helpers.ledger import UNOBSERVED, VANISHED, PostgresLedger
+from fractal_helpers.ledger import PostgresLedger
+from fractal_helpers.live_rows import UNOBSERVED, VANISHED
 from fractal_helpers.upserts import rank, storable
 from fractal_models.errors import Rejected
-from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Record
+from fractal_models.observed import TaskArn
+from fractal_models.records import (
+    AppStateRecord,
+    ContainerRecord,
+    HistoryRecord,
+    LivePage,
+    Record,
+)
 from fractal_models.tables.hardware import APP_STATES, CONTAINER_STATES, TERMINAL_STATES
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -111,7 +119,7 @@ def stored(ledger: PostgresLedger, uid: str = "uid-1") -> tuple[object, object, 
 
 
 def live_uids(ledger: PostgresLedger, install: str, namespaces: Sequence[str] = ()) -> list[str]:
-    rows = ledger.live(install, namespaces)
+    rows = ledger.live(install, namespaces).rows
     return [row.task_id for row in rows if isinstance(row, AppStateRecord)]
 
 
@@ -467,7 +475,7 @@ def test_nasty_text_is_stored_and_read_back(ledger: PostgresLedger, nasty: str) 
     assert (row["name"], row["stopped_reason"]) == (storable(nasty), storable(nasty))
     assert (ledger.app_state(short) or {})["ip"] == storable(nasty)
     assert [entry["message"] for entry in ledger.history(short)] == [storable(nasty)]
-    ledger.touch([short], T0 + SECOND)
+    ledger.touch({TaskArn(short): T0 + SECOND})
     assert ledger.containers(short)[0]["last_pinged"] == int(T0.timestamp()) + 1
     assert ledger.close_missing("lab", [short], T0) == 1
 
@@ -558,8 +566,8 @@ def test_what_is_live_comes_back_as_the_records_that_were_written(ledger: Postgr
     gone = replace(APP_STATE, task_id="uid-2", deleted=True)
     nobodys = replace(CONTAINER, container_id="t3", uid="uid-3")
     ledger.write([CONTAINER, APP_STATE, ended, gone, nobodys])
-    assert ledger.live("lab") == (APP_STATE, CONTAINER)
-    assert ledger.live("lab", ["other"]) == ()
+    assert ledger.live("lab").rows == (APP_STATE, CONTAINER)
+    assert ledger.live("lab", ["other"]) == LivePage((), None)
 
 
 def test_a_correction_goes_over_newer_rows_and_older_records_follow_it(
@@ -567,19 +575,19 @@ def test_a_correction_goes_over_newer_rows_and_older_records_follow_it(
 ) -> None:
     newest = replace(APP_STATE, resource_version="9", deleted=True, state="CANCELLED")
     ledger.write([newest, replace(CONTAINER, state="STOPPED", version=9)])
-    assert ledger.live("lab") == ()
+    assert ledger.live("lab") == LivePage((), None)
     assert ledger.correct([APP_STATE, CONTAINER]) == ()
-    assert ledger.live("lab") == (APP_STATE, CONTAINER)
+    assert ledger.live("lab").rows == (APP_STATE, CONTAINER)
     later = replace(CONTAINER, version=2, state="RUNNING_AVAILABLE")
     ledger.write([later])
-    assert ledger.live("lab") == (APP_STATE, later)
+    assert ledger.live("lab").rows == (APP_STATE, later)
 
 
 def test_a_correction_that_is_refused_keeps_no_other_back(ledger: PostgresLedger) -> None:
     poison = replace(CONTAINER, container_id="p", state="DRAINING")
     (refused,) = ledger.correct([APP_STATE, poison, CONTAINER])
     assert refused.record is poison
-    assert ledger.live("lab") == (APP_STATE, CONTAINER)
+    assert ledger.live("lab").rows == (APP_STATE, CONTAINER)
 
 
 # -- touch
@@ -589,26 +597,31 @@ def last_pinged(ledger: PostgresLedger) -> dict[object, object]:
     return {row["container_id"]: row["last_pinged"] for row in ledger.containers("uid-1")}
 
 
+def touch(ledger: PostgresLedger, **seconds: int) -> None:
+    """Tasks by name, seen so many seconds after T0."""
+    ledger.touch({TaskArn(arn): T0 + after * SECOND for arn, after in seconds.items()})
+
+
 def test_touch_moves_forward_only_and_in_one_statement(
     engine: Engine, ledger: PostgresLedger
 ) -> None:
     t0 = int(T0.timestamp())
     ledger.write([replace(CONTAINER, container_id=arn) for arn in ("t1", "t2", "t3")])
     with statements(engine) as sent:
-        ledger.touch(["t1", "t2", "stranger"], T0 + 60 * SECOND)
+        touch(ledger, t1=60, t2=50, stranger=60)
     assert len(sent) == 1
-    assert last_pinged(ledger) == {"t1": t0 + 60, "t2": t0 + 60, "t3": t0}
+    assert last_pinged(ledger) == {"t1": t0 + 60, "t2": t0 + 50, "t3": t0}
 
-    ledger.touch(["t1", "t3"], T0 + 30 * SECOND)
-    assert last_pinged(ledger) == {"t1": t0 + 60, "t2": t0 + 60, "t3": t0 + 30}
+    touch(ledger, t1=30, t3=30)
+    assert last_pinged(ledger) == {"t1": t0 + 60, "t2": t0 + 50, "t3": t0 + 30}
 
     ledger.write([replace(CONTAINER, container_id="t1", observed_at=T0 + 10 * SECOND)])
     assert last_pinged(ledger)["t1"] == t0 + 60
 
 
 def test_touching_nothing_is_harmless(ledger: PostgresLedger) -> None:
-    ledger.touch([], T0)
-    ledger.touch(["stranger"], T0)
+    touch(ledger)
+    touch(ledger, stranger=0)
     assert stored(ledger) == ([], None, [])
 
 

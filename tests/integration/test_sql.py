@@ -22,6 +22,7 @@ from fractal_helpers.sql import (
     fractal_sql_update,
 )
 from fractal_models.errors import AccessDenied, OutcomeUnknown, Rejected, Unavailable
+from fractal_models.observed import TaskArn
 from fractal_models.records import HistoryRecord
 from fractal_models.tables import ContainerHistory
 
@@ -220,7 +221,7 @@ def test_a_stopped_database_is_unavailable_and_works_after_its_restart(
     own_server.stop()
     operations: list[Callable[[], Any]] = [
         lambda: ledger.write([entry("b")]),
-        lambda: ledger.touch(["t"], entry("b").at),
+        lambda: ledger.touch({TaskArn("t"): entry("b").at}),
         lambda: ledger.close_missing("lab", ["u"], entry("b").at),
         lambda: ledger.live("lab"),
         lambda: ledger.history("uid-1"),

@@ -35,7 +35,7 @@ KUBE_WRITES = {"set_finalizers", "write_status", "delete", "post_event"}
 LEASES = {"get_lease", "create_lease", "update_lease"}
 KUBE = KUBE_WRITES | LEASES | {"get", "list"}
 ECS_WRITES = {"run_task", "stop_task", "tag_task", "ensure_definition"}
-LEDGER_WRITES = {"write", "correct", "touch", "close_missing"}
+LEDGER_WRITES = {"write", "correct", "touch", "close_missing", "prune"}
 LEDGER = LEDGER_WRITES | {"live"}
 NOTABLE = KUBE_WRITES | ECS_WRITES | {"write", "correct"}
 """Writes that a converged world does not see: all but the Lease, last_pinged and the audit."""

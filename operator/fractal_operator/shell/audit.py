@@ -6,7 +6,7 @@ clock has put it there. And the row of a task that ended while nobody could reco
 does not show any more, is closed with what the status tells of the end.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fractal_models.container import Status
@@ -21,8 +21,11 @@ from fractal_operator.shell.record import Recorder, key_of, says_the_same, uid_o
 UNRECORDED = "the end of this task was not recorded; closed by the auditor"
 """``stopped_reason`` where the status does not tell of the end any more."""
 
-Bodies = Mapping[str, Body]
-"""Objects by their uids."""
+BATCH = 1000
+"""How many rows one statement corrects."""
+
+Known = Callable[[str], Body | None]
+"""The object with a uid, as this process knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Audit:
 
 
 class Auditor:
-    """``lives`` tells whether a task is known to live; ``watched``: namespaces (none: all)."""
+    """``lives`` tells whether a task is known to live."""
 
     def __init__(
         self,
@@ -43,61 +46,74 @@ class Auditor:
         recorder: Recorder,
         clock: Clock,
         lives: Callable[[TaskArn], bool],
-        watched: Collection[str] = (),
+        known: Known,
     ) -> None:
         self._kube = kube
-        self._watched = frozenset(watched)
         self._ledger = ledger
         self._recorder = recorder
         self._clock = clock
         self._lives = lives
+        self._known = known
 
-    async def audit(self, existing: Callable[[], Awaitable[Bodies]]) -> Audit:
+    async def audit(self) -> Audit:
         """Compare once, and mend. Raises what the ports raise; may be repeated.
 
-        ``existing`` lists all objects; it is asked after the rows were read, so that an object made
-        in between is not taken for gone.
+        Rows are read page by page: what is done takes time in proportion to the objects, and memory
+        to a page of them. An object that is not known may have been made a moment ago, so a read
+        has to confirm that it is gone.
         """
         before = self._recorder.written()
-        rows = {key_of(row): row for row in await self._ledger.live()}
-        bodies = await existing()
-        apps = (row for row in rows.values() if isinstance(row, AppStateRecord))
-        gone = await self._gone([row for row in apps if row.task_id not in bodies])
-        closed = await self._ledger.close_missing(gone, self._clock.now())
-        unrecorded = [*self._unrecorded(rows, bodies)]
-        self._recorder.offer(unrecorded)
-        wrong = [*self._otherwise(before, rows, bodies)]
-        if wrong:
-            await self._ledger.correct(wrong)
-        return Audit(closed, len(wrong) + len(unrecorded))
+        missing: list[AppStateRecord] = []
+        met: set[str] = set()
+        corrected, upto = 0, ""
+        while True:
+            page = await self._ledger.live(upto)
+            rows = {key_of(row): row for row in page.rows}
+            apps = (row for row in page.rows if isinstance(row, AppStateRecord))
+            missing += (row for row in apps if self._known(row.task_id) is None)
+            unrecorded = [*self._unrecorded(rows)]
+            self._recorder.offer(unrecorded)
+            wrong = [*self._otherwise({key: before[key] for key in rows if key in before}, rows)]
+            corrected += len(unrecorded) + await self._correct(wrong)
+            met |= rows.keys()
+            if page.upto is None:
+                break
+            upto = page.upto
+        absent = {key: row for key, row in before.items() if key not in met}
+        corrected += await self._correct([*self._otherwise(absent, {})])
+        gone = await self._gone(missing)
+        return Audit(await self._ledger.close_missing(gone, self._clock.now()), corrected)
+
+    async def _correct(self, wrong: Sequence[MirrorRecord]) -> int:
+        for first in range(0, len(wrong), BATCH):
+            await self._ledger.correct(wrong[first : first + BATCH])
+        return len(wrong)
 
     async def _gone(self, missing: Iterable[AppStateRecord]) -> list[str]:
-        """The uids, sorted, of the objects missing from a list that are gone.
-
-        A list of several namespaces leaves out those that are refused, so a read has to confirm it.
-        """
+        """The uids, sorted, of those objects that are gone; none of a namespace that is refused."""
         gone: list[str] = []
         refused: set[str] = set()
         for row in missing:
-            if row.namespace in self._watched:
-                if row.namespace in refused:
-                    continue
-                try:
-                    fresh = await self._kube.get(ObjectKey(row.namespace, row.name))
-                except AccessDenied:
-                    refused.add(row.namespace)
-                    continue
-                if fresh is not None and objects.uid_of(fresh) == row.task_id:
-                    continue
-            gone.append(row.task_id)
+            if row.namespace in refused:
+                continue
+            try:
+                fresh = await self._kube.get(ObjectKey(row.namespace, row.name))
+            except AccessDenied:
+                refused.add(row.namespace)
+                continue
+            if fresh is None or objects.uid_of(fresh) != row.task_id:
+                gone.append(row.task_id)
         return sorted(gone)
 
     def _otherwise(
-        self, before: Mapping[str, MirrorRecord], rows: Mapping[str, MirrorRecord], bodies: Bodies
+        self, before: Mapping[str, MirrorRecord], rows: Mapping[str, MirrorRecord]
     ) -> Iterator[MirrorRecord]:
         """What this process has written, and is not there."""
         for key, written in before.items():
-            if uid_of(written) not in bodies or self._recorder.last(key, written) is not written:
+            if (
+                self._known(uid_of(written)) is None
+                or self._recorder.last(key, written) is not written
+            ):
                 continue  # gone, or another row has been on its way since
             row, wrong = rows.get(key), False
             if isinstance(written, ContainerRecord) and written.ended:
@@ -107,12 +123,10 @@ class Auditor:
             if wrong:
                 yield written
 
-    def _unrecorded(
-        self, rows: Mapping[str, MirrorRecord], bodies: Bodies
-    ) -> Iterator[ContainerRecord]:
+    def _unrecorded(self, rows: Mapping[str, MirrorRecord]) -> Iterator[ContainerRecord]:
         """The rows of tasks that no status claims and that are not known to live, closed."""
         for key, row in rows.items():
-            body = bodies.get(uid_of(row))
+            body = self._known(uid_of(row))
             if body is None or not isinstance(row, ContainerRecord):
                 continue
             last, status = self._recorder.last(key, row), Status.from_json(body.get("status"))

@@ -1,7 +1,7 @@
 """The Ledger port: PostgreSQL in a thread of its own, or nothing where no database is named."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -9,7 +9,7 @@ from fractal_helpers import log as logs
 from fractal_helpers.ledger import PostgresLedger
 from fractal_helpers.sql import create_engine
 from fractal_models.observed import TaskArn
-from fractal_models.records import MirrorRecord, Record, Refused
+from fractal_models.records import LivePage, MirrorRecord, Record, Refused
 from fractal_operator.ports import Ledger
 from fractal_operator.settings import Settings
 from fractal_operator.shell.aws import DaemonPool
@@ -31,17 +31,21 @@ class ThreadedLedger:
     async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
         return await self._pool.run(lambda: self._ledger.write(batch))
 
-    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
-        await self._pool.run(lambda: self._ledger.touch(arns, observed_at))
+    async def touch(self, seen: Mapping[TaskArn, datetime]) -> None:
+        await self._pool.run(lambda: self._ledger.touch(seen))
 
-    async def live(self) -> Sequence[MirrorRecord]:
-        return await self._pool.run(lambda: self._ledger.live(self._install, self._namespaces))
+    async def live(self, after: str = "") -> LivePage:
+        namespaces = self._namespaces
+        return await self._pool.run(lambda: self._ledger.live(self._install, namespaces, after))
 
     async def correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
         return await self._pool.run(lambda: self._ledger.correct(batch))
 
     async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
         return await self._pool.run(lambda: self._ledger.close_missing(self._install, uids, at))
+
+    async def prune(self, before: datetime, limit: int) -> Mapping[str, int]:
+        return await self._pool.run(lambda: self._ledger.prune(self._install, before, limit))
 
 
 class NoLedger:
@@ -50,17 +54,20 @@ class NoLedger:
     async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
         return ()
 
-    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
+    async def touch(self, seen: Mapping[TaskArn, datetime]) -> None:
         return None
 
-    async def live(self) -> Sequence[MirrorRecord]:
-        return ()
+    async def live(self, after: str = "") -> LivePage:
+        return LivePage((), None)
 
     async def correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
         return ()
 
     async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
         return 0
+
+    async def prune(self, before: datetime, limit: int) -> Mapping[str, int]:
+        return {}
 
 
 def ledger(settings: Settings, install: str) -> Ledger:

@@ -2,14 +2,15 @@
 
 Rows wait in memory until a transaction holds them: at most one for each table row (the newest), and
 history in order. So with the database down nothing is lost while the process lives; a restarted
-process offers every object's rows again. History has a bound: what had to be dropped is told by one
-row that marks the gap.
+process offers every object's rows again. Both have a bound: what had to be dropped is told by one
+row that marks the gap; of the rows, those that matter still are offered again when the database is
+back, or closed by the auditor.
 """
 
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from fractal_models.errors import FractalError
@@ -24,21 +25,29 @@ from fractal_models.records import (
 )
 from fractal_operator.core import backoff
 from fractal_operator.ports import Clock, Ledger
+from fractal_operator.shell.touches import Touches
 
 log = logging.getLogger(__name__)
 
 BATCH = 500
 HISTORY_BOUND = 50_000
+ROWS_BOUND = 50_000
+"""How many rows wait at most: two for each of 10,000 objects, and tasks that came and went."""
+
 CAP_SECONDS = 30.0
 ROWS_KEPT = 32
 """How many rows of one object are remembered as written: more than it has tasks in two hours."""
+
+ENDED_KEPT = 20_000
+"""How many rows of ended tasks are, of all objects: ECS shows such a task for an hour."""
 
 
 class Recorder:
     """Collects records and writes them.
 
     ``refused`` hears of those that Postgres will not take. ``replay`` is called when the database
-    is back: rows may have been lost with it, so all objects are to be offered again.
+    is back: rows may have been lost with it, so all objects are to be offered again. History older
+    than ``keep`` is not taken in: it would be pruned at once (prune.py). None takes all.
     """
 
     def __init__(
@@ -48,19 +57,27 @@ class Recorder:
         *,
         refused: Callable[[Refused], None],
         replay: Callable[[], None] = lambda: None,
+        keep: timedelta | None = None,
         history_bound: int = HISTORY_BOUND,
+        rows_bound: int = ROWS_BOUND,
+        ended_kept: int = ENDED_KEPT,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._refused = refused
         self._replay = replay
+        self._keep = keep
         self._bound = history_bound
+        self._rows_bound = rows_bound
+        self._ended_kept = ended_kept
         self._rows: OrderedDict[str, MirrorRecord] = OrderedDict()
         self._written: dict[str, dict[str, MirrorRecord]] = {}
         self._refusals: set[str] = set()
         self._history: deque[HistoryRecord] = deque()
         self._dropped: HistoryRecord | None = None
-        self._touched: dict[TaskArn, datetime] = {}
+        self._overflowed = False
+        self._ended: OrderedDict[str, str] = OrderedDict()
+        self._touches = Touches(clock)
         self._waiting_since: float | None = None
         self.failures = 0
         self._retry_at = 0.0
@@ -76,16 +93,24 @@ class Recorder:
                     written = self._written.get(uid_of(record), {})
                     if key in written:
                         written[key] = written.pop(key)  # the last to be forgotten
+                    if key in self._ended:
+                        self._ended.move_to_end(key)
                     known = self._rows.get(key) or written.get(key)
                     if says_the_same(known, record) or _older(record, known):
                         continue
                     self._rows[key] = record
+                    if len(self._rows) > self._rows_bound:
+                        self._drop()
         if self.depth() and self._waiting_since is None:
             self._waiting_since = self._clock.monotonic()
 
     def touch(self, arns: Iterable[TaskArn], at: datetime) -> None:
-        """Note when tasks were last observed, whatever else there is to say of them."""
-        self._touched.update(dict.fromkeys(arns, at))
+        """Note when tasks were last observed, whatever else there is to say of them.
+
+        Not while the database is down: the next sweeps will tell of those that live then.
+        """
+        if not self.failures:
+            self._touches.note(arns, at)
 
     def written(self) -> dict[str, MirrorRecord]:
         """All rows that are remembered as written, and were not refused, by their keys."""
@@ -112,17 +137,20 @@ class Recorder:
         try:
             while self.depth():
                 await self._write_batch()
-            await self._write_touches()
+            await self._touches.write(self._ledger)
         except FractalError as error:
             self.failures += 1
             pause = backoff.delay(self.failures, "ledger", first=1, cap=CAP_SECONDS)
             self._retry_at = self._clock.monotonic() + pause.total_seconds()
             log.warning("recording %d rows failed, tried again later: %s", self.depth(), error)
             return False
-        recovered = self.failures > 0
+        recovered, overflowed = self.failures > 0, self._overflowed
         self.failures, self._retry_at, self._waiting_since = 0, 0.0, None
+        self._overflowed = False
         if recovered:
             self._written.clear()
+            self._ended.clear()
+        if recovered or overflowed:
             self._replay()
         return True
 
@@ -140,7 +168,7 @@ class Recorder:
         self._refusals = (self._refusals - {key for key, _ in rows}) | never
         for _, row in rows:
             if isinstance(row, AppStateRecord) and row.deleted:  # nothing to compare with
-                self._refusals -= self._written.pop(row.task_id, {}).keys()
+                self._forget(row.task_id)
         for event in events:
             if self._history and self._history[0] is event:  # else it made room meanwhile
                 self._history.popleft()
@@ -154,38 +182,53 @@ class Recorder:
         written = self._written.setdefault(uid_of(row), {})
         written.pop(key, None)
         written[key] = row
+        if isinstance(row, ContainerRecord) and row.ended:
+            self._ended[key] = row.uid
+            self._ended.move_to_end(key)
+            if len(self._ended) > self._ended_kept:
+                oldest, uid = self._ended.popitem(last=False)
+                self._written.get(uid, {}).pop(oldest, None)
         if len(written) > ROWS_KEPT:
-            del written[next(iter(written))]
+            oldest = next(iter(written))
+            del written[oldest]
+            self._ended.pop(oldest, None)
 
-    async def _write_touches(self) -> None:
-        touched, self._touched = self._touched, {}
-        by_time: dict[datetime, list[TaskArn]] = {}
-        for arn, at in touched.items():
-            by_time.setdefault(at, []).append(arn)
-        try:
-            for at, arns in by_time.items():
-                await self._ledger.touch(arns, at)
-        except FractalError:
-            self._touched = {**touched, **self._touched}
-            raise
+    def _forget(self, uid: str) -> None:
+        """Forget an object's rows: there will be nothing to compare with them."""
+        keys = self._written.pop(uid, {}).keys()
+        self._refusals -= keys
+        for key in keys:
+            self._ended.pop(key, None)
 
     def _remember(self, record: HistoryRecord) -> None:
+        if self._keep is not None and record.at < self._clock.now() - self._keep:
+            return
         if len(self._history) >= self._bound:
             lost = self._history.popleft()
-            self._dropped = HistoryRecord(
-                key=f"gap-{lost.key}",
-                at=lost.at,
-                uid="",
-                namespace="",
-                name="",
-                attempt=0,
-                container_id="",
-                phase_from="",
-                phase_to="",
-                reason="HistoryGap",
-                message="transitions up to this time were lost: the database was down too long",
-            )
+            self._mark_gap(lost.key, lost.at)
         self._history.append(record)
+
+    def _drop(self) -> None:
+        """Make room for a row; what lives is offered again, so only an end is lost."""
+        key, row = self._rows.popitem(last=False)
+        self._overflowed = True
+        if isinstance(row, ContainerRecord) and row.ended:
+            self._mark_gap(key, row.observed_at)
+
+    def _mark_gap(self, key: str, at: datetime) -> None:
+        self._dropped = HistoryRecord(
+            key=f"gap-{key}",
+            at=at,
+            uid="",
+            namespace="",
+            name="",
+            attempt=0,
+            container_id="",
+            phase_from="",
+            phase_to="",
+            reason="HistoryGap",
+            message="some of what happened until then was lost: the database was down too long",
+        )
 
 
 def key_of(row: MirrorRecord) -> str:

@@ -4,10 +4,9 @@ import logging
 
 from fractal_models.errors import FractalError
 from fractal_operator.metrics import Metrics
-from fractal_operator.ports import Clock, Kube
+from fractal_operator.ports import Clock
 from fractal_operator.shell.audit import Auditor
 from fractal_operator.shell.news import News
-from fractal_operator.shell.objects import Body, Objects, uid_of
 from fractal_operator.shell.record import Recorder
 
 log = logging.getLogger(__name__)
@@ -24,17 +23,13 @@ class Recording:
     def __init__(
         self,
         *,
-        kube: Kube,
         clock: Clock,
-        objects: Objects,
         news: News,
         recorder: Recorder,
         auditor: Auditor,
         metrics: Metrics,
     ) -> None:
-        self._kube = kube
         self._clock = clock
-        self._objects = objects
         self._news = news
         self._recorder = recorder
         self._auditor = auditor
@@ -58,7 +53,7 @@ class Recording:
             await self._clock.sleep(LISTED_SECONDS)
         while True:
             try:
-                audit = await self._auditor.audit(self._bodies)
+                audit = await self._auditor.audit()
             except FractalError as error:
                 log.warning("auditing the database failed, tried again later: %s", error)
             else:
@@ -70,8 +65,3 @@ class Recording:
                 if audit.corrected:
                     log.warning("corrected %d rows of the database", audit.corrected)
             await self._clock.sleep(AUDIT_SECONDS)
-
-    async def _bodies(self) -> dict[str, Body]:
-        """All objects: as listed, and as known, since a list may be older than an object."""
-        listed = await self._kube.list()
-        return {uid_of(body): body for body in (*listed, *self._objects.bodies())}

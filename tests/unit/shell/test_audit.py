@@ -1,6 +1,6 @@
 """The auditor: what it closes, what it puts right, and what it leaves alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from fractal_models.container import Attempt, Role, Status, Task, Termination
 from fractal_models.errors import AccessDenied
 from fractal_models.kube import ObjectKey
 from fractal_models.records import AppStateRecord, ContainerRecord, MirrorRecord
-from fractal_operator.shell.audit import UNRECORDED, Audit, Auditor, Bodies
+from fractal_operator.shell.audit import UNRECORDED, Audit, Auditor
 
 RUNS = replace(TASK, state="RUNNING_AVAILABLE", version=5)
 ENDED = START + timedelta(seconds=30)
@@ -32,9 +32,8 @@ class Desk(Bench):
     def __init__(self) -> None:
         super().__init__()
         self.alive: set[str] = set()
-        self.bodies: Bodies = {"uid-1": body()}
+        self.bodies: Mapping[str, dict[str, Any]] = {"uid-1": body()}
         self.meanwhile: Callable[[], object] = lambda: None
-        self.asked: list[str] = []
         lives = self.alive.__contains__
         self.kube = KubeWorld(self.clock)
         self.auditor = Auditor(
@@ -43,8 +42,12 @@ class Desk(Bench):
             self.recorder,
             self.clock,
             lives,
-            watched=["shut", "open"],
+            self.known,
         )
+
+    def known(self, uid: str) -> Mapping[str, Any] | None:
+        self.meanwhile()
+        return self.bodies.get(uid)
 
     def write(self, *rows: MirrorRecord) -> None:
         self.recorder.offer(rows)
@@ -59,12 +62,7 @@ class Desk(Bench):
                 self.ledger.containers[row.container_id] = row
 
     def audit(self) -> Audit:
-        async def existing() -> Bodies:
-            self.asked.append(self.wire.calls[-1].method)
-            self.meanwhile()
-            return self.bodies
-
-        done = run(self.auditor.audit(existing))
+        done = run(self.auditor.audit())
         assert self.flush()
         return done
 
@@ -75,29 +73,48 @@ def desk() -> Desk:
 
 
 def test_only_the_rows_of_objects_that_are_missing_are_closed(desk: Desk) -> None:
-    rows = [replace(APP, task_id=uid) for uid in ("uid-1", "gone", "gone-too")]
+    rows = [replace(APP, task_id=uid) for uid in ("uid-1", "gone", "gone-too", "z")]
     desk.write(*rows, replace(APP, task_id="closed", deleted=True))
-    desk.bodies = {**desk.bodies, "made-meanwhile": body()}
+    desk.bodies = {**desk.bodies, "z": body(), "made-meanwhile": body()}
     assert desk.audit() == Audit(closed=2, corrected=0)
-    assert desk.asked == ["live"], "objects are asked for after the rows"
     assert desk.ledger.closed == ["gone", "gone-too"]
     assert desk.audit() == Audit(closed=0, corrected=0)
     assert desk.wire.of("close_missing")[-1][0] == [], "tasks of deleted objects are looked for"
 
 
-def test_what_a_list_leaves_out_is_closed_only_if_a_read_shows_that_it_is_gone(desk: Desk) -> None:
+def test_rows_are_read_in_pages_and_all_are_compared(desk: Desk) -> None:
+    uids = [f"uid-{number}" for number in range(5)]
+    desk.bodies = {uid: body() for uid in uids}
+    apps = [replace(APP, task_id=uid) for uid in uids]
+    runs = [replace(RUNS, container_id=f"of-{uid}", uid=uid) for uid in uids]
+    desk.alive |= {row.container_id for row in runs}
+    desk.write(*apps, *runs)
+    for uid in ("uid-0", "uid-3"):
+        desk.put(replace(APP, task_id=uid, resource_version="9", deleted=True))
+        desk.put(replace(RUNS, container_id=f"of-{uid}", uid=uid, generation=9, state="DELETING"))
+    desk.put(replace(RUNS, container_id="of-uid-4", uid="uid-4", state="STOPPED"))
+    assert desk.audit() == Audit(closed=0, corrected=5)
+    assert [after for (after,) in desk.wire.of("live")] == ["", "uid-2"]
+    assert desk.ledger.apps == {row.task_id: row for row in apps}
+    assert desk.ledger.containers == {row.container_id: row for row in runs}
+    assert desk.audit() == Audit(closed=0, corrected=0)
+    assert [after for (after,) in desk.wire.of("live")][2:] == ["", "uid-1", "uid-3"]
+    assert desk.wire.of("get") == [], "of objects that are known nobody asks"
+
+
+def test_an_unknown_object_is_closed_only_if_a_read_shows_that_it_is_gone(desk: Desk) -> None:
     unlisted = [
         replace(APP, task_id=f"{namespace}-{name}", namespace=namespace, name=name)
-        for namespace in ("shut", "open")
+        for namespace in ("barred", "open")
         for name in ("gone", "namesake", "there")
     ]
     there = desk.kube.create(ObjectKey("open", "there"), {})["metadata"]["uid"]
     desk.kube.create(ObjectKey("open", "namesake"), {})
     desk.write(*unlisted[:5], replace(unlisted[5], task_id=there))
-    desk.wire.fail("get", AccessDenied("the Role is gone", code="Forbidden"))
+    desk.wire.fail("get", AccessDenied("the Role is gone", code="Forbidden"), nth=2)
     assert desk.audit() == Audit(closed=2, corrected=0)
     assert desk.ledger.closed == ["open-gone", "open-namesake"]
-    assert [key.namespace for (key,) in desk.wire.of("get")] == ["shut", *["open"] * 3]
+    assert [key.namespace for (key,) in desk.wire.of("get")] == ["open", "barred", "open", "open"]
     assert desk.audit() == Audit(closed=3, corrected=0), "the rights are back, the objects are not"
 
 

@@ -12,7 +12,7 @@ from tests.unit.shell.wire import Crash, Wire, run, run_to_call
 from fractal_models.container import Phase
 from fractal_models.errors import OutcomeUnknown, Throttled, Unavailable
 from fractal_operator.core.plan import FINALIZER
-from fractal_operator.shell.audit import Auditor, Bodies
+from fractal_operator.shell.audit import Auditor
 
 SPEC = {"taskDefinition": "web"}
 
@@ -222,13 +222,10 @@ def audited(process: Process, uid: str) -> None:
     """Postgres says as Kubernetes does, if need be after an audit."""
     run(process.recorder.flush())
 
-    async def existing() -> Bodies:
-        return {body["metadata"]["uid"]: body for body in process.world.kube.objects.values()}
-
+    there = {body["metadata"]["uid"]: body for body in process.world.kube.objects.values()}
     clock, lives = process.clock, process.observer.tasks.lives
     ledger = process.world.ledger
-    run(Auditor(process.kube, ledger, process.recorder, clock, lives).audit(existing))
-    there = run(existing())
+    run(Auditor(process.kube, ledger, process.recorder, clock, lives, there.get).audit())
     if uid in ledger.apps:
         assert (ledger.apps[uid].deleted or uid in ledger.closed) == (uid not in there)
     assert uid in ledger.apps or uid not in there

@@ -1,17 +1,20 @@
 """The recorder: what Postgres is told, with the database there, slow, and away."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from tests.unit.shell.fakes import FakeLedger, name_of
 from tests.unit.shell.wire import START, FakeClock, Wire, run, run_to_call
 
-from fractal_models.errors import OutcomeUnknown, Unavailable
+from fractal_models.errors import OutcomeUnknown
 from fractal_models.observed import TaskArn
 from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Refused
 from fractal_operator.shell.record import BATCH, Recorder
+from fractal_operator.shell.touches import SLICES, slice_of
 
 APP = AppStateRecord(
     task_id="uid-1",
@@ -56,6 +59,9 @@ TASK = ContainerRecord(
 )
 
 
+TASK_2 = replace(TASK, container_id="task-2")
+
+
 def told(number: int) -> HistoryRecord:
     return HistoryRecord(
         key=f"key-{number}",
@@ -75,14 +81,25 @@ def told(number: int) -> HistoryRecord:
 class Bench:
     """A recorder in front of a ledger, and everything that was refused."""
 
-    def __init__(self, history_bound: int = 5000) -> None:
+    def __init__(self, history_bound: int = 5000, **bounds: Any) -> None:
         self.wire = Wire()
         self.clock = FakeClock()
         self.ledger = FakeLedger(self.wire)
         self.refused: list[Refused] = []
         self.recorder = Recorder(
-            self.ledger, self.clock, refused=self.refused.append, history_bound=history_bound
+            self.ledger,
+            self.clock,
+            refused=self.refused.append,
+            replay=self._replay,
+            history_bound=history_bound,
+            **bounds,
         )
+        self.replays: Callable[[], None] = lambda: None
+        self.replayed = 0
+
+    def _replay(self) -> None:
+        self.replayed += 1
+        self.replays()
 
     def flush(self) -> bool:
         return run(self.recorder.flush())
@@ -258,26 +275,128 @@ def test_what_postgres_refuses_is_reported_once_and_holds_up_nothing(bench: Benc
     assert bench.recorder.depth() == 0, "the same row again would be refused again"
 
 
-def test_touches_are_written_by_time_of_sight_and_kept_on_failure(bench: Bench) -> None:
-    one, two = TaskArn("one"), TaskArn("two")
-    later = START + timedelta(seconds=30)
-    bench.recorder.touch([one, two], START)
-    bench.recorder.touch([two], later)
-    bench.wire.fail("touch", Unavailable("down"), nth=2)
-    assert not bench.flush()
-    bench.recorder.touch([one], later + timedelta(seconds=30))
-    assert bench.flush_when_allowed()
-    assert bench.ledger.touched == {one: later + timedelta(seconds=30), two: later}
+def minutes(number: int) -> timedelta:
+    return timedelta(minutes=number)
+
+
+ARNS = [TaskArn(f"task-{number}") for number in range(1000)]
+
+
+def test_tasks_seen_every_minute_are_written_every_five_a_fifth_at_a_time(bench: Bench) -> None:
+    for minute in range(10):
+        bench.recorder.touch(ARNS, START + minutes(minute))
+        for _ in range(4):
+            assert bench.flush()
+            bench.clock.advance(15)
+    written = [seen for (seen,) in bench.wire.of("touch")]
+    assert len(written) == 2 * SLICES == 10
+    for minute, seen in enumerate(written):
+        assert 150 < len(seen) < 250
+        assert set(seen.values()) == {START + minutes(minute)}
+    for round_of in (written[:SLICES], written[SLICES:]):
+        assert sorted(arn for seen in round_of for arn in seen) == sorted(ARNS)
+    for minute in range(SLICES):
+        assert written[minute].keys() == written[minute + SLICES].keys(), "the same ones again"
+
+
+def test_tasks_that_are_seen_once_are_all_written_within_five_minutes(bench: Bench) -> None:
+    bench.recorder.touch(ARNS, START)
+    for _ in range(SLICES):
+        bench.flush()
+        bench.clock.advance(60)
+    assert bench.ledger.touched == dict.fromkeys(ARNS, START)
     calls = len(bench.wire.calls)
-    assert bench.flush()
+    bench.flush_when_allowed()
     assert len(bench.wire.calls) == calls, "nothing is left to be told"
 
 
+def test_a_touch_that_fails_is_tried_again_and_none_are_kept_for_a_dead_database(
+    bench: Bench,
+) -> None:
+    first = [arn for arn in ARNS if slice_of(arn) == 0]
+    bench.recorder.touch(first[:10], START)
+    bench.ledger.down = True
+    assert not bench.flush()
+    bench.recorder.touch(ARNS, START + minutes(1))
+    bench.ledger.down = False
+    assert bench.flush_when_allowed()
+    assert bench.ledger.touched == dict.fromkeys(first[:10], START)
+    bench.recorder.touch(first, START + minutes(9))
+    for _ in range(SLICES):
+        assert bench.flush_when_allowed()
+    assert bench.ledger.touched == dict.fromkeys(first, START + minutes(9))
+
+
+def test_a_task_that_is_seen_again_while_it_is_written_is_written_again(bench: Bench) -> None:
+    bench.wire.suspends = True
+    (arn,) = [arn for arn in ARNS[:10] if slice_of(arn) == 0][:1]
+    bench.recorder.touch([arn], START)
+    writing = bench.recorder.flush()
+    assert run_to_call(writing, 1)
+    bench.recorder.touch([arn], START + minutes(1))
+    assert run(writing)
+    for _ in range(SLICES):
+        assert bench.flush_when_allowed()
+    assert bench.ledger.touched == {arn: START + minutes(1)}
+
+
 def test_rows_go_before_touches(bench: Bench) -> None:
-    bench.recorder.touch([TaskArn("task-1")], START)
-    bench.recorder.offer([TASK])
+    arn = next(arn for arn in ARNS if slice_of(arn) == 0)
+    bench.recorder.touch([arn], START)
+    bench.recorder.offer([replace(TASK, container_id=arn)])
     bench.flush()
     assert [call.method for call in bench.wire.calls] == ["write", "touch"]
+
+
+def test_rows_beyond_their_bound_give_way_and_are_asked_for_when_there_is_room() -> None:
+    bench = Bench(rows_bound=3)
+    bench.ledger.down = True
+    apps = [replace(APP, task_id=f"uid-{number}") for number in range(4)]
+    bench.replays = lambda: bench.recorder.offer(apps)
+    bench.recorder.offer([*apps, replace(TASK, state="STOPPED"), TASK_2])
+    assert bench.recorder.depth() == 3
+    assert not bench.flush()
+    bench.ledger.down = False
+    for _ in range(3):
+        assert bench.flush_when_allowed()
+    assert bench.ledger.apps == {row.task_id: row for row in apps}
+    assert bench.ledger.containers.keys() == {"task-1", "task-2"}
+    assert bench.replayed == 2, "for the outage, and for the one that was turned away"
+    assert bench.told() == [], "what lives is not lost by it"
+
+
+def test_an_end_that_has_to_give_way_leaves_a_row_that_marks_the_gap() -> None:
+    bench = Bench(rows_bound=1)
+    bench.ledger.down = True
+    bench.recorder.offer([replace(TASK, state="STOPPED"), TASK_2])
+    bench.ledger.down = False
+    assert bench.flush()
+    assert bench.told() == ["gap-task-1"]
+    assert bench.ledger.history["gap-task-1"].at == TASK.observed_at
+
+
+def test_of_ended_tasks_only_the_last_are_remembered() -> None:
+    bench = Bench(ended_kept=2)
+    ended = [replace(TASK, container_id=f"t{n}", uid=f"u{n}", state="STOPPED") for n in range(3)]
+    bench.recorder.offer([*ended[:2], TASK])
+    bench.flush()
+    bench.recorder.offer(ended[:1])  # the last to be forgotten
+    bench.recorder.offer(ended[2:])
+    bench.flush()
+    assert bench.recorder.written().keys() == {"task-1", "t0", "t2"}
+    bench.recorder.offer([replace(APP, task_id="u0", deleted=True)])
+    bench.flush()
+    bench.recorder.offer([replace(ended[1], uid="u3"), replace(ended[1], container_id="t4")])
+    bench.flush()
+    assert bench.recorder.written().keys() == {"task-1", "t1", "t4"}
+
+
+def test_history_that_would_be_pruned_at_once_is_not_taken_in() -> None:
+    bench = Bench(keep=timedelta(days=2))
+    bench.clock.advance(timedelta(days=2, seconds=5).total_seconds())
+    bench.recorder.offer(told(number) for number in range(10))
+    bench.flush()
+    assert bench.told() == [f"key-{number}" for number in range(5, 10)]
 
 
 def test_the_last_row_of_an_object_is_forgotten_with_it(bench: Bench) -> None:
