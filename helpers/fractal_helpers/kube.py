@@ -10,6 +10,7 @@ servers (seen with 1.20 and 1.36) takes nothing of ``metadata`` but the resource
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -75,6 +76,18 @@ class KubeClient(Connection):
         if len(refused) == len(namespaces):
             raise refused[namespaces[0]]
         self._tell(refused)
+        return found
+
+    async def claimed(self, install: str) -> Sequence[Mapping[str, Any]]:
+        """Return the objects of the watched namespaces whose status names the installation.
+
+        Whatever their labels are; what is not returned is not kept. A namespace that is refused is
+        left out.
+        """
+        found: list[Mapping[str, Any]] = []
+        for namespace in self._namespaces or ("",):
+            with suppress(AccessDenied, Gone):
+                found += await self._list(namespace, claimed_by=install)
         return found
 
     async def set_finalizers(
@@ -239,16 +252,16 @@ class KubeClient(Connection):
             log.warning("the watched namespace %s can be listed again", namespace)
         self._unlisted = frozenset(refused)
 
-    async def _list(self, namespace: str) -> Sequence[Mapping[str, Any]]:
+    async def _list(self, namespace: str, claimed_by: str = "") -> Sequence[Mapping[str, Any]]:
         # 410: the continue token expired (5 to 15 minutes, or a compaction); begin again.
         for _ in range(_LIST_STARTS):
             try:
-                return await self._pages(namespace)
+                return await self._pages(namespace, claimed_by)
             except Expired:
                 continue
         raise Unavailable(f"list {PLURAL}: the continue token expired {_LIST_STARTS} times")
 
-    async def _pages(self, namespace: str) -> Sequence[Mapping[str, Any]]:
+    async def _pages(self, namespace: str, claimed_by: str) -> Sequence[Mapping[str, Any]]:
         fetch = (
             partial(self._custom.list_namespaced_custom_object, GROUP, VERSION, namespace, PLURAL)
             if namespace
@@ -257,13 +270,13 @@ class KubeClient(Connection):
         where = namespace or "in all namespaces"
         found: list[Mapping[str, Any]] = []
         token = None
-        chosen = {"label_selector": self._selector} if self._selector else {}
+        chosen = {"label_selector": self._selector} if self._selector and not claimed_by else {}
         while True:
             request = partial(
                 fetch, limit=_PAGE, _continue=token, _request_timeout=TIMEOUT, **chosen
             )
             page = await self._call("list", PLURAL, where, request)
-            found += page["items"]
+            found += (each for each in page["items"] if claimed_by in ("", _claimant(each)))
             token = page["metadata"].get("continue") or None
             if token is None:
                 return found
@@ -271,6 +284,12 @@ class KubeClient(Connection):
 
 def _fence(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+
+
+def _claimant(body: Mapping[str, Any]) -> str:
+    """The installation that looks after an object, as its status says."""
+    status = body.get("status")
+    return str(status.get("installation", "")) if isinstance(status, Mapping) else ""
 
 
 def _name(body: Mapping[str, Any]) -> str:

@@ -93,6 +93,13 @@ class Status(StatusModel):
         Word, Field(description="the fractal.co/reconcile-requested-at that was last handled.")
     ] = ""
     message: Annotated[Text, Field(description="the object in one sentence, for people.")] = ""
+    installation: Annotated[
+        Word,
+        Field(
+            description="which installation of the operator looks after the object; empty: none "
+            "yet, or it has let go of it."
+        ),
+    ] = ""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object, without absent and empty fields; equal statuses give equal objects.

@@ -105,8 +105,12 @@ def pursue(state: State, attempt: Attempt) -> Verdict:
 
 
 def retag(state: State, current: Task) -> tuple[Action, ...]:
-    """The tags of an adopted task, where somebody has taken them away."""
+    """The tags of an adopted task, where somebody has taken them away, and of one that another
+    installation has let go of."""
     task = state.task(current.arn)
+    inherited = task is not None and task.tag(tokens.TAG_INSTALL) != state.policy.install
+    if task is not None and inherited and claims.released(task, state.seen.uid):
+        return _tag(state, task.arn)
     if task is None or task.tags is None or task.tag(tokens.TAG_UID) or task.stopping:
         return ()
     return () if claims.launched_for(task, state.seen.uid) else _tag(state, task.arn)

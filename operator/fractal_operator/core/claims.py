@@ -77,19 +77,31 @@ def adopted(task: ObservedTask, seen: Observation, policy: Policy) -> int | None
     allow-list names) and that the status holds, or would, had it not been wiped. StopTask takes a
     task's tags away, and so may people: what has none is ours if the status holds it, and if it
     stops anyway or could be adopted again, which a task that another object launched could not.
+
+    Ours is also what another installation launched for this very object, and let go of.
     """
     attempt, listed = seen.status.attempt, None
+    origin = tokens.parse_started_by(task.started_by)
     for entry in seen.status.tasks:
         listed = entry.attempt if entry.arn == task.arn else listed
     owner = task.tag(tokens.TAG_UID)
-    if (task.tag(tokens.TAG_INSTALL), owner) == (policy.install, seen.uid):
+    taken = (task.tag(tokens.TAG_INSTALL), owner) == (policy.install, seen.uid)
+    if origin is not None and origin.uid == seen.uid and (taken or released(task, seen.uid)):
+        return origin.attempt
+    if taken:
         if listed or attempt is None:
             return listed or 1
         return attempt.number if attempt.adopts == task.arn else None
-    if owner or (tokens.parse_started_by(task.started_by) is not None and not task.stopping):
+    if owner or (origin is not None and not task.stopping):
         return None
     mine = task.stopping or permits.adoptable(policy, seen.namespace, task.arn)
     return listed if mine else None
+
+
+def released(task: ObservedTask, uid: str) -> bool:
+    """Whether an installation has let go of a task that it launched for the object ``uid``."""
+    kept = task.tag(tokens.TAG_RETAINED) == "true" and task.tag(tokens.TAG_UID) == uid
+    return kept and launched_for(task, uid)
 
 
 def given_away(task: ObservedTask, seen: Observation, policy: Policy) -> bool:

@@ -13,7 +13,7 @@ from fractal_models.container import (
     Task,
 )
 from fractal_models.observed import TaskArn
-from fractal_operator.core import conditions, doubt, draining, failures, lifetime
+from fractal_operator.core import conditions, doubt, draining, failures, lifetime, merge, sharing
 from fractal_operator.core.state import State
 from fractal_operator.core.verdict import Verdict
 
@@ -62,6 +62,7 @@ def compose(verdict: Verdict) -> Status:
         last_terminations=state.terminations,
         last_handled_reconcile_at=seen.requested or before.last_handled_reconcile_at,
         message=situation.message,
+        installation=sharing.claimant(state, merge.stranger(seen, state.policy)),
     )
 
 

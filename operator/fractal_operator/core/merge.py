@@ -49,7 +49,7 @@ def stranger(seen: Observation, policy: Policy) -> ObservedTask | None:
         origin = tokens.parse_started_by(task.started_by)
         if origin is None or origin.uid != seen.uid or origin.install == policy.install:
             continue
-        if task.live:
+        if task.live and number_of(task, seen, policy) is None:
             return task
     return None
 

@@ -43,6 +43,8 @@ class Kind(StrEnum):
     """Adopted, or with tags that do not say what they must: for a person to look at."""
     UNWATCHED = "unwatched"
     """Of a namespace that this operator does not watch: nobody here can know its object."""
+    UNSELECTED = "unselected"
+    """Its object exists, with labels that this operator does not select."""
     RETAINED = "retained"
     """Kept on purpose (deletionPolicy Retain)."""
 
@@ -60,7 +62,8 @@ class Census:
     """One round's view: all live tasks of ours, all objects, and the tasks that none stands for.
 
     ``orphans`` were described after the objects were listed; ``unanswered`` are tasks without an
-    object that ECS gave no answer about.
+    object that ECS gave no answer about, ``unselected`` those whose object was read after all: it
+    is not among the selected ones.
     """
 
     now: datetime
@@ -68,6 +71,7 @@ class Census:
     objects: int
     orphans: Sequence[ObservedTask]
     unanswered: frozenset[TaskArn] = frozenset()
+    unselected: frozenset[TaskArn] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,7 @@ def judge(census: Census, known: Mapping[TaskArn, datetime], reaping: Reaping) -
     """Which of a round's orphans are stopped now; ``known``: the last judgement's ``first``."""
     now = census.now
     kinds = {task.arn: kind(task, reaping) for task in census.orphans}
+    kinds |= dict.fromkeys(census.unselected, Kind.UNSELECTED)
     first = {arn: known.get(arn, now) for arn in kinds}
     kept = {arn: known[arn] for arn in census.unanswered if arn in known}
     doomed = [each for each in census.orphans if kinds[each.arn] is Kind.TASK and not each.stopping]

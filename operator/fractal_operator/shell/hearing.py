@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from math import inf
 
 from fractal_models.errors import AccessDenied, FractalError
+from fractal_operator.core.selector import Selector
 from fractal_operator.ports import Clock, Kube
 from fractal_operator.shell.objects import Body, Objects, key_of, uid_of
 
@@ -20,6 +21,7 @@ SILENT_SECONDS = 120.0
 """kopf gives up a connection without events or bookmarks after 70 s, and makes a new one."""
 
 LOOK_SECONDS = 10.0
+EVERY = Selector()
 
 
 class Hearing:
@@ -28,7 +30,16 @@ class Hearing:
     With ``by_namespace`` each namespace has a watch of its own, which may be silent by itself.
     """
 
-    def __init__(self, *, kube: Kube, clock: Clock, objects: Objects, by_namespace: bool) -> None:
+    def __init__(
+        self,
+        *,
+        kube: Kube,
+        clock: Clock,
+        objects: Objects,
+        by_namespace: bool,
+        selector: Selector = EVERY,
+    ) -> None:
+        self._selector = selector
         self._kube = kube
         self._clock = clock
         self._objects = objects
@@ -71,7 +82,9 @@ class Hearing:
         known = {uid_of(body): body for body in self._objects.bodies()}
         now = self._clock.monotonic()
         for uid, body in known.items():
-            if _newer(_version(body), self._told.get(uid)):
+            # The watch tells nothing more of one that left the selector.
+            owed = self._selector.selects(body["metadata"].get("labels"))
+            if owed and _newer(_version(body), self._told.get(uid)):
                 self._missing.setdefault(uid, now)
             else:
                 self._missing.pop(uid, None)

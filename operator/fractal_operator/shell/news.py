@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fractal_models.errors import AccessDenied, FractalError
+from fractal_operator.core.plan import Policy
 from fractal_operator.health import FIRST_LIST, Health
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Kube, ObjectKey
@@ -40,8 +41,11 @@ class News:
         actor: Actor,
         metrics: Metrics,
         health: Health,
+        policy: Policy,
     ) -> None:
         self.listed = False
+        self._install = policy.install
+        self._selector = policy.selector
         self._kube = kube
         self._clock = clock
         self._agenda = agenda
@@ -62,6 +66,11 @@ class News:
     def event(self, kind: str, body: Mapping[str, Any]) -> None:
         """How an object is or was, from the watch or from a list."""
         key = key_of(body)
+        if kind == "DELETED" and self._selector:
+            # Or its labels were edited, of which a watch that selects tells in the same words.
+            self._reconciler.doubt(uid_of(body))
+            self._agenda.look(key)
+            return
         if kind == "DELETED":
             self._vanished(key, uid_of(body))
             return
@@ -90,6 +99,10 @@ class News:
         before = {uid_of(body): key_of(body) for body in self._objects.bodies()}
         listed = await self._kube.list()
         self._hearing.listed(listed)
+        if self._selector and not self.listed:
+            # Labels may have been edited while nobody ran, and so may the selector.
+            for body in await self._kube.claimed(self._install):
+                self.event("", body)
         for body in listed:
             known = self._objects.get(key_of(body))
             if known is not None and older(body, known):

@@ -22,6 +22,12 @@ def uid_of(body: Body) -> str:
     return str(body["metadata"]["uid"])
 
 
+def is_of(body: Body, install: str) -> bool:
+    """Whether no other installation than ``install`` looks after the object."""
+    status = body.get("status")
+    return not isinstance(status, Mapping) or status.get("installation", "") in ("", install)
+
+
 class Objects:
     """Bodies by key, and keys by uid."""
 
