@@ -136,7 +136,7 @@ POINTS = 201
 
 
 def quantiles(values: Iterable[float]) -> list[float]:
-    """The values at evenly spaced shares from the least to the greatest, in milliseconds' detail."""
+    """The values at evenly spaced shares, from the least to the greatest, to the millisecond."""
     ordered = sorted(values)
     last = len(ordered) - 1
     return [round(ordered[round(last * n / (POINTS - 1))], 3) for n in range(POINTS)]
