@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from fractal_helpers import log as logs
 from fractal_helpers.aws.ecs import EcsClient
-from fractal_helpers.aws.limits import QuotaGroups
+from fractal_helpers.aws.limits import QUOTAS, QuotaGroups
 from fractal_helpers.aws.session import Sessions
+from fractal_helpers.aws.sqs import SqsClient, region_of
 from fractal_helpers.kube import KubeClient
 from fractal_models.errors import FractalError, Rejected
 from fractal_operator.core.allow import Allow
@@ -34,6 +35,8 @@ from fractal_operator.shell.aws import AwsEcs
 from fractal_operator.shell.leader import Leader, Terms
 from fractal_operator.shell.ledgers import ledger
 from fractal_operator.shell.objects import Objects
+from fractal_operator.shell.observe import Pace
+from fractal_operator.shell.queues import SqsEvents
 from fractal_operator.shell.refusals import Refusals
 from fractal_operator.shell.wiring import Knobs, Shell, wire
 from fractal_operator.shell.workqueue import WorkQueue
@@ -147,11 +150,13 @@ def compose(
     metrics.watch_queue(queue)
     metrics.max_concurrent.set(settings.workers)
     objects = Objects()
+    sessions = Sessions(max_pool_connections=settings.aws_threads)
     leader = _leader(settings, kube, clock, metrics)
     leads = leader.leads if leader is not None else lambda: True
     return wire(
         kube=kube,
-        ecs=AwsEcs(_clients(settings, metrics), settings.aws_threads, clock, leads),
+        ecs=AwsEcs(_clients(settings, sessions, metrics), settings.aws_threads, clock, leads),
+        events=_events(settings, sessions, metrics, leads),
         ledger=ledger(settings, install),
         clock=clock,
         policy=policy,
@@ -163,7 +168,12 @@ def compose(
         duplicate=metrics.duplicate_tasks.inc,
         knobs=Knobs(
             workers=settings.workers,
-            sweep_seconds=settings.sweep_seconds,
+            pace=Pace(
+                settings.sweep_seconds,
+                settings.audit_seconds,
+                settings.quota_share * QUOTAS["cluster-read"].per_second / 2,
+            ),
+            pollers=settings.sqs_pollers,
             ring_seconds=settings.fast_sweep_seconds,
             confirmed_losses=frozenset(settings.confirm_mass_loss),
             namespaces=settings.namespaces,
@@ -193,9 +203,26 @@ def _leader(
     return leader
 
 
-def _clients(settings: Settings, metrics: Metrics) -> Callable[[str], EcsClient]:
-    sessions = Sessions(max_pool_connections=settings.aws_threads)
+def _events(
+    settings: Settings, sessions: Sessions, metrics: Metrics, leads: Callable[[], bool]
+) -> SqsEvents | None:
+    """The queue of task events; None when there is none. Raises Rejected without its region."""
+    url, pollers = settings.sqs_queue_url, settings.sqs_pollers
+    if not url:
+        return None
+    region = region_of(url) or settings.region
+    if not region:
+        raise Rejected("FRACTAL_SQS_QUEUE_URL names no region: set FRACTAL_REGION")
 
+    def make() -> SqsClient:
+        return SqsClient(sessions.queue(region, pollers), url, observe=metrics.aws_call)
+
+    return SqsEvents(url.rpartition("/")[2], make, pollers, leads)
+
+
+def _clients(
+    settings: Settings, sessions: Sessions, metrics: Metrics
+) -> Callable[[str], EcsClient]:
     def make(region: str) -> EcsClient:
         return EcsClient(
             sessions.clients(region),

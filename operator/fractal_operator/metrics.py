@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, disable_created_metrics
 from fractal_operator.core import failures
 from fractal_operator.core.ending import WHY
 from fractal_operator.core.words.stop_codes import STOP_CODES
+from fractal_operator.event_metrics import EventMetrics
 from fractal_operator.outside_metrics import OutsideMetrics
 from fractal_operator.shell.workqueue import WorkQueue
 
@@ -33,7 +34,7 @@ _QUEUE_BUCKETS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100, 1000)
 _START_BUCKETS = (1, 2.5, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200)
 
 
-class Metrics(OutsideMetrics):
+class Metrics(OutsideMetrics, EventMetrics):
     """Every metric of one operator, in ``registry``. The methods count what takes several metrics.
 
     Attributes without labels, and controller-runtime's with their labels filled in, are used as
@@ -50,6 +51,7 @@ class Metrics(OutsideMetrics):
         self._containers()
         self._outside()
         self._recording()
+        self._events()
 
     def _reconciling(self) -> None:
         prefix, label = "controller_runtime_", {"controller": CONTROLLER}

@@ -9,6 +9,8 @@ _SERVICES = {
     "DescribeInstances": "ec2",
     "DescribeNetworkInterfaces": "ec2",
     "GetCallerIdentity": "sts",
+    "ReceiveMessage": "sqs",
+    "DeleteMessageBatch": "sqs",
 }
 _THROTTLES = re.compile("Throttl|RequestLimitExceeded|TooManyRequests|SlowDown|BandwidthLimit")
 _DENIALS = re.compile(

@@ -21,8 +21,9 @@ from fractal_models.observed import (
     TaskDefinition,
 )
 from fractal_models.records import MirrorRecord, Record, Refused
+from fractal_models.task_events import Message
 
-__all__ = ["Clock", "Ecs", "Kube", "KubeEvent", "Ledger", "ObjectKey"]
+__all__ = ["Clock", "Ecs", "Events", "Kube", "KubeEvent", "Ledger", "ObjectKey"]
 
 
 class Kube(Protocol):
@@ -109,6 +110,23 @@ class Ecs(Protocol):
     async def addresses(
         self, region: str, tasks: Sequence[ObservedTask]
     ) -> Mapping[TaskArn, Address]: ...
+
+
+class Events(Protocol):
+    """The queue of task events. ``name`` is the queue's."""
+
+    name: str
+
+    async def receive(self) -> Sequence[Message]:
+        """Wait for messages, for up to 20 s; some of those that wait, none without any.
+
+        What is received is hidden for a while, and comes again unless it is deleted.
+        """
+        ...
+
+    async def delete(self, receipts: Sequence[str]) -> int:
+        """Delete messages that were received together; how many were not deleted."""
+        ...
 
 
 class Ledger(Protocol):

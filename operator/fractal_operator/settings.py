@@ -27,6 +27,7 @@ from pydantic_settings import (
 
 from fractal_operator.core.allow import Rule
 from fractal_operator.settings_allow import WORDS, read_rules
+from fractal_operator.settings_events import EventSettings
 from fractal_operator.settings_faults import fault, split_list, unknown, what_is_allowed
 from fractal_operator.settings_watch import DNS_LABEL, WatchSettings
 
@@ -59,7 +60,7 @@ Cluster = Annotated[str, Field(pattern=_CLUSTER)]
 _Listed = (NoDecode, BeforeValidator(_split))
 
 
-class Settings(WatchSettings):
+class Settings(WatchSettings, EventSettings):
     """Everything that can be set. Make it with :func:`load_settings`."""
 
     model_config = SettingsConfigDict(
@@ -164,7 +165,8 @@ class Settings(WatchSettings):
     )
     sweep_seconds: float = Field(
         60.0,
-        description="Seconds between two sweeps over all tasks while nothing changes.",
+        description="Seconds between two sweeps over all tasks while nothing changes; longer where "
+        "that would take more than its share of the quota: 10 s for 1,000 tasks by default.",
         ge=5,
         le=240,
     )
@@ -222,6 +224,8 @@ class Settings(WatchSettings):
     def _check(self) -> Self:
         if self.fast_sweep_seconds > self.sweep_seconds:
             raise ValueError("FRACTAL_FAST_SWEEP_SECONDS must not be above FRACTAL_SWEEP_SECONDS")
+        if self.audit_seconds < self.sweep_seconds:
+            raise ValueError("FRACTAL_AUDIT_SECONDS must not be below FRACTAL_SWEEP_SECONDS")
         if self.lease_renew_seconds > 0.9 * self.lease_seconds:
             raise ValueError(
                 "FRACTAL_LEASE_RENEW_SECONDS must be at most 0.9 FRACTAL_LEASE_SECONDS"

@@ -201,6 +201,40 @@ CASES = (
         {f"workqueue_depth{QUEUE}": "50x60", DONE: "0+600x60", LONGEST: "5x60"},
     ),
     Case("FractalQueueStuck", "idle", False, {f"workqueue_depth{QUEUE}": "0x60", DONE: "7x60"}),
+    Case(
+        "FractalEventsUnhealthy",
+        "for 20 minutes",
+        True,
+        gauge("fractal_events_healthy", "1x9 0x20", ',queue="q"'),
+    ),
+    Case(
+        "FractalEventsUnhealthy",
+        "for ten minutes",
+        False,
+        gauge("fractal_events_healthy", "1x19 0x20", ',queue="q"'),
+    ),
+    Case("FractalEventsUnhealthy", "without a queue", False),
+    Case(
+        "FractalEventsUnreadable",
+        "a message",
+        True,
+        {f'fractal_events_total{{{JOB},result="unreadable"}}': "0x20 1x40"},
+    ),
+    Case(
+        "FractalEventsUnreadable",
+        "a crash",
+        True,
+        {f"fractal_events_crashes_total{{{JOB}}}": "0x20 1x40"},
+    ),
+    Case(
+        "FractalEventsUnreadable",
+        "others' events are no fault",
+        False,
+        {
+            f'fractal_events_total{{{JOB},result="unreadable"}}': "0x60",
+            f'fractal_events_total{{{JOB},result="foreign"}}': "0+1x60",
+        },
+    ),
     Case("FractalSweepStale", "none succeeds", True, gauge("fractal_sweep_age_seconds", "0+60x60")),
     Case(
         "FractalSweepStale", "each minute one", False, gauge("fractal_sweep_age_seconds", "60x60")

@@ -25,6 +25,7 @@ from fractal_operator.metrics import Metrics
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.leader import Leader, LeadLost, Terms
 from fractal_operator.shell.objects import Objects
+from fractal_operator.shell.observe import Pace
 from fractal_operator.shell.wiring import Knobs
 from fractal_operator.shell.wiring import wire as wire_up
 from fractal_operator.shell.workqueue import WorkQueue
@@ -87,7 +88,7 @@ class Operator:
             health=Health(clock.monotonic, steps=STEPS),
             refused=refused.append,
             duplicate=lambda: world.watch.duplicate_seen(self.name),
-            knobs=Knobs(self._workers, sweep_seconds=60.0, ring_seconds=RING_TICKS * TICK_SECONDS),
+            knobs=Knobs(self._workers, Pace(60.0), ring_seconds=RING_TICKS * TICK_SECONDS),
         )
         self.runner, self.recorder = self.shell.runner, self.shell.recorder
         self.observer = self.shell.observer

@@ -208,6 +208,8 @@ def test_a_typing_error_gets_a_suggestion() -> None:
 def test_two_settings_that_do_not_fit_together_are_both_named() -> None:
     (line,) = faults({"FRACTAL_SWEEP_SECONDS": "10", "FRACTAL_FAST_SWEEP_SECONDS": "20"})
     assert line == "FRACTAL_FAST_SWEEP_SECONDS must not be above FRACTAL_SWEEP_SECONDS"
+    (line,) = faults({"FRACTAL_SWEEP_SECONDS": "100", "FRACTAL_AUDIT_SECONDS": "80"})
+    assert line == "FRACTAL_AUDIT_SECONDS must not be below FRACTAL_SWEEP_SECONDS"
 
 
 @pytest.mark.parametrize(

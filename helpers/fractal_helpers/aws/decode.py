@@ -162,7 +162,9 @@ def _interface(payload: Mapping[str, Any]) -> tuple[str, str]:
     eni_id = private_ip = ""
     for attachment in _objects(payload.get("attachments")):
         if attachment.get("type") in ("ElasticNetworkInterface", "eni"):
-            details = {item.get("name"): item for item in _objects(attachment.get("details"))}
+            details = {
+                _text(item.get("name")): item for item in _objects(attachment.get("details"))
+            }
             eni_id = eni_id or _text(details.get("networkInterfaceId", {}).get("value"))
             private_ip = private_ip or _text(details.get("privateIPv4Address", {}).get("value"))
     for container in _objects(payload.get("containers")):

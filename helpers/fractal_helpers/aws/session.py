@@ -40,6 +40,12 @@ class Sessions:
             self._session = self._session or boto3.Session()
             return make_clients(region, self._session, self._max_pool_connections)
 
+    def queue(self, region: str, pollers: int) -> Any:
+        """A new client of SQS for so many threads; raises what boto3 raises, as ``clients``."""
+        with self._lock:
+            self._session = self._session or boto3.Session()
+            return make_queue_client(region, self._session, pollers)
+
 
 def make_clients(
     region: str, session: boto3.Session, max_pool_connections: int = 32
@@ -63,3 +69,18 @@ def make_clients(
     return RegionClients(
         ecs=client("ecs", 3), ecs_once=client("ecs", 1), ec2=client("ec2", 3), sts=client("sts", 3)
     )
+
+
+def make_queue_client(region: str, session: boto3.Session, pollers: int) -> Any:
+    """Make a client of SQS. ReceiveMessage may take 20 s, and its reply has to be waited for.
+
+    One attempt a call: a poller comes again by itself, and so does what it did not delete.
+    """
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": 1},
+        connect_timeout=3,
+        read_timeout=35,
+        max_pool_connections=pollers,
+    )
+    make: Any = session.client
+    return make("sqs", region_name=region, config=config)

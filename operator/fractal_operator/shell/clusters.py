@@ -18,6 +18,8 @@ class Cluster:
     """One cluster. ``foreign`` are tasks that are not ours: listed, but described only once.
 
     ``wanted`` asks for a sweep at the next opportunity; ``waiting`` are the uids that wait for one.
+    ``calls`` were made for the last sweep, and ``ring_at`` is when the next ring may begin.
+    ``missed``: ECS does not know tasks that should be there, so that rare looks do not do.
     ``held``: tasks of ours may be there, since an object's attempt names it or it is the operator's
     own; any other that was never swept may as well be a name that somebody has made up.
     """
@@ -31,6 +33,10 @@ class Cluster:
     swept_since: datetime | None = None
     swept_at: float | None = None
     failures: int = 0
+    calls: int = 0
+    ring_at: float = 0.0
+    glanced_at: float = 0.0
+    missed: bool = False
     paused: str = ""
     wanted: bool = True
     held: bool = False

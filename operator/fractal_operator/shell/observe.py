@@ -3,24 +3,48 @@
 The sweep lists RUNNING tasks and describes the listed and the known ones, 100 a call: 20 calls for
 1,000 tasks. The first one also lists STOPPED tasks: what ended while nobody looked. The ring
 describes only tasks that are starting, stopping or awaited. Never one call an object.
+
+How often is said by :class:`Pace`: not so often that sweeps take more than their share of ECS's
+quota, and rarely while events tell of changes (stream.py). A sweep is then an audit, and the ring
+asks for tasks only that events have been silent about, or cannot tell of.
 """
 
 import logging
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from fractal_models.errors import FractalError, Rejected
 from fractal_models.observed import Address, ObservedTask, TaskArn
 from fractal_operator.core import backoff
+from fractal_operator.core.losses import LOST_AFTER
 from fractal_operator.ports import Clock, Ecs
 from fractal_operator.shell.clusters import Cluster, Clusters
 from fractal_operator.shell.problems import problem_of
+from fractal_operator.shell.stream import Stream
 from fractal_operator.shell.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 MASS_LOSS_MINIMUM = 10
 MASS_LOSS_SHARE = 0.10
+
+QUIET = timedelta(seconds=30)
+"""For so long the ring relies on events to tell of a task that starts or stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between two sweeps, and between two audits while events are relied on; and the calls
+    a second that sweeps and rings may make in a region."""
+
+    sweep_seconds: float
+    audit_seconds: float = 600.0
+    calls_per_second: float = 5.0
+
+    @property
+    def audit(self) -> timedelta:
+        return timedelta(seconds=self.audit_seconds)
 
 
 class Observer:
@@ -35,7 +59,8 @@ class Observer:
         clusters: Clusters,
         wake: Callable[[str], None],
         touch: Callable[[list[TaskArn], datetime], None],
-        sweep_seconds: float,
+        pace: Pace,
+        stream: Stream,
         confirmed_losses: frozenset[str] = frozenset(),
     ) -> None:
         self.clusters = clusters
@@ -45,8 +70,10 @@ class Observer:
         self._clock = clock
         self._wake = wake
         self._touch = touch
-        self._sweep_seconds = sweep_seconds
+        self._pace = pace
+        self._stream = stream
         self._confirmed = confirmed_losses
+        self._told_ends: set[TaskArn] = set()
 
     def request_sweep(self, cluster: Cluster, uid: str) -> None:
         """Have a cluster swept at the next opportunity, and ``uid`` woken when it has been."""
@@ -63,7 +90,18 @@ class Observer:
             return now - cluster.swept_at >= pause.total_seconds()
         if cluster.wanted:
             return now - cluster.swept_at >= 1.0
-        return now - cluster.swept_at >= self._sweep_seconds
+        return now - cluster.swept_at >= self._period(cluster)
+
+    def _period(self, cluster: Cluster) -> float:
+        """Seconds between two sweeps of a cluster, as things stand."""
+        pace = self._pace
+        calls = sum(each.calls for each in self.clusters.all() if each.region == cluster.region)
+        usual = max(pace.sweep_seconds, calls / pace.calls_per_second)
+        since = self._stream.healthy_since if self._stream.healthy() else None
+        # What no event told while they were not relied on, one more sweep has to find.
+        if since is None or cluster.missed or cluster.swept_at is None or cluster.swept_at < since:
+            return usual
+        return max(usual, pace.audit_seconds)
 
     async def sweep(self, cluster: Cluster) -> bool:
         """One full look at a cluster; False if it failed (noted, tried again later)."""
@@ -89,6 +127,7 @@ class Observer:
         for uid in sorted(waiting):
             self._wake(uid)
         self.tasks.prune(began)
+        self._told_ends = {arn for arn in self._told_ends if self.tasks.sight(arn) is not None}
         self._forget_addresses()
         return complete
 
@@ -137,12 +176,14 @@ class Observer:
         found = await self._ecs.describe_tasks(region, arn, asked)
         await self._locate(cluster, found.tasks)
         for task in found.tasks:
-            self.tasks.observe(task)
+            self._show(task)
             if self.tasks.owner(task) is None and task.arn not in expected:
                 cluster.foreign.add(task.arn)
-        for gone in found.missing:
-            if gone not in listed:
-                self.tasks.absent(gone, began)
+        gone_ones = [arn for arn in found.missing if arn not in listed]
+        for gone in gone_ones:
+            self.tasks.absent(gone, began)
+        cluster.missed = bool(gone_ones)
+        cluster.calls = _calls(listed) + _calls(asked)
         self._suspect(cluster, len(expected))
         self._touch([t.arn for t in found.tasks if t.live and self.tasks.owner(t)], began)
         return True
@@ -165,11 +206,13 @@ class Observer:
 
     async def ring(self, cluster: Cluster) -> None:
         """Describe the tasks of a cluster that are expected to change soon."""
-        if cluster.info is None:
+        began = self._clock.monotonic()
+        if cluster.info is None or began < cluster.ring_at:
             return
-        asked = {*self.tasks.moving(cluster.arn), *self.tasks.wished(cluster.arn, closely=True)}
+        asked = self._ringed(cluster, began)
         if not asked:
             return
+        cluster.ring_at = began + (_calls(asked) - 1) / self._pace.calls_per_second
         now = self._clock.now()
         try:
             found = await self._ecs.describe_tasks(cluster.region, cluster.arn, sorted(asked))
@@ -178,25 +221,83 @@ class Observer:
             return
         await self._locate(cluster, found.tasks)
         for task in found.tasks:
-            self.tasks.observe(task)
+            self._show(task)
         expected = len(self.tasks.expected(cluster.arn))
         for gone in found.missing:
             self.tasks.absent(gone, now)
+        cluster.missed = cluster.missed or bool(found.missing)
         if not cluster.paused:  # only a full sweep ends a pause
             self._suspect(cluster, expected)
+
+    def _ringed(self, cluster: Cluster, now: float) -> set[TaskArn]:
+        """The tasks of a cluster that the ring asks for now."""
+        moving = self.tasks.moving(cluster.arn)
+        asked = {*self.tasks.wished(cluster.arn, closely=True)}
+        if not self._stream.healthy():
+            return asked | {*moving}
+        asked |= {arn for arn in moving if self._is_quiet(arn)}
+        if now - cluster.glanced_at >= self._pace.sweep_seconds:
+            cluster.glanced_at = now
+            asked |= {*self.tasks.wished(cluster.arn)}
+            expected = self.tasks.expected(cluster.arn)
+            asked |= {arn for arn in expected if not self.tasks.announced(arn)}
+        return asked
+
+    def _is_quiet(self, arn: TaskArn) -> bool:
+        """Whether events have not told of a task for long, or cannot tell what is awaited."""
+        task = self.tasks.sight(arn)
+        if task is None or not self.tasks.announced(arn):
+            return True
+        if task.last_status == "RUNNING" and task.arn not in self.addresses:
+            return True
+        return self._clock.now() - task.observed_at >= QUIET
+
+    def _show(self, task: ObservedTask) -> None:
+        """Take in what ECS has shown, and expect an event that tells the same."""
+        old = self.tasks.sight(task.arn)
+        if old is not None and self._is_contradicted(old, task):
+            log.error("an event told of the end of task %s, which runs: was it forged?", task.arn)
+            self._told_ends.discard(task.arn)
+            self.tasks.take_back(task.arn)
+            old = None
+        self.tasks.observe(task)
+        if self.tasks.announced(task.arn):
+            self._stream.shown(old, task)
+
+    def _is_contradicted(self, old: ObservedTask, new: ObservedTask) -> bool:
+        """Whether ECS shows a task alive whose end only an event has told of, and not just of late:
+        ECS may show the past for about five minutes."""
+        late = new.observed_at - old.observed_at > LOST_AFTER
+        return old.arn in self._told_ends and old.stopped and new.live and late
+
+    async def told(self, cluster: Cluster, tasks: Iterable[ObservedTask]) -> None:
+        """Take in what events tell of tasks of a cluster; those without an address to wait for
+        first, since looking one up takes a call."""
+        waiting = []
+        for task in tasks:
+            if task.stopped:
+                self._told_ends.add(task.arn)
+            if self._wants_address(task):
+                waiting.append(task)
+            else:
+                self.tasks.observe(task, launched=True)
+        await self._locate(cluster, tuple(waiting))
+        for task in waiting:
+            self.tasks.observe(task, launched=True)
+
+    def _wants_address(self, task: ObservedTask) -> bool:
+        return (
+            task.last_status == "RUNNING"
+            and task.arn not in self.addresses
+            and self.tasks.awaited(task)
+        )
 
     async def _locate(self, cluster: Cluster, tasks: tuple[ObservedTask, ...]) -> None:
         """Look up the addresses of running tasks that somebody waits for, once a task.
 
         Done before the tasks are shown to their objects: Running and Ready are then one write.
         """
-        wanted = [
-            task
-            for task in tasks
-            if task.last_status == "RUNNING"
-            and task.arn not in self.addresses
-            and self.tasks.awaited(task)
-        ]
+        wanted = [task for task in tasks if self._wants_address(task)]
         if not wanted:
             return
         try:
@@ -216,3 +317,8 @@ class Observer:
         self.addresses = {
             arn: address for arn, address in self.addresses.items() if self.tasks.lives(arn)
         }
+
+
+def _calls(arns: Collection[TaskArn]) -> int:
+    """How many calls list or describe so many tasks, 100 a call; a list takes at least one."""
+    return max(1, -(-len(arns) // 100))

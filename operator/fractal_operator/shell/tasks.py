@@ -140,6 +140,24 @@ class Tasks:
             else:
                 del self._strangers[uid]
 
+    def sight(self, arn: TaskArn) -> ObservedTask | None:
+        """The last sight of a task, None without one."""
+        return self._seen.get(arn)
+
+    def take_back(self, arn: TaskArn) -> None:
+        """Forget the sight of a task: it was not true."""
+        self._seen.pop(arn, None)
+
+    def concerns(self, task: ObservedTask) -> bool:
+        """Whether a task is ours, or claimed or wished for by an object."""
+        return bool(self._concerned(task))
+
+    def announced(self, arn: TaskArn) -> bool:
+        """Whether events tell of a task: their rule takes what this installation has started."""
+        task = self._seen.get(arn)
+        origin = tokens.parse_started_by(task.started_by) if task is not None else None
+        return origin is not None and origin.install == self._install
+
     def missing_of(self, uid: str) -> dict[TaskArn, Missing]:
         arns = self._arns.get(uid, ())
         return {arn: self._missing[arn] for arn in arns if arn in self._missing}
@@ -147,7 +165,8 @@ class Tasks:
     def observe(self, task: ObservedTask, *, launched: bool = False) -> None:
         """Take in one sight of a task; wakes its object if anything changed.
 
-        ``launched``: it is RunTask's answer, after which ECS may call the task MISSING for a while.
+        ``launched``: it is RunTask's answer, or an event; after those ECS may call the task MISSING
+        for a while.
         """
         uids = self._concerned(task)
         if not uids:
@@ -268,10 +287,10 @@ class Tasks:
         task = self._seen.get(arn)
         return task is not None and task.live
 
-    def shown(self, arn: TaskArn, now: datetime) -> bool:
+    def shown(self, arn: TaskArn, now: datetime, within: timedelta = LOST_AFTER) -> bool:
         """Whether ECS has shown of late that the task lives."""
         task = self._seen.get(arn)
-        return task is not None and task.live and now - task.observed_at < LOST_AFTER
+        return task is not None and task.live and now - task.observed_at < within
 
     def _ended(self, arn: TaskArn) -> bool:
         task = self._seen.get(arn)

@@ -7,6 +7,7 @@
 | queue | an object is ready and a worker free, but nobody takes it | 60 s |
 | worker | a reconcile has not ended, well or ill | 600 s |
 | sweeps, work queue, lists | the loop has not come round | 60 s, 60 s, 1800 s |
+| events 1, 2, … | a poller of task events has not come round | 300 s |
 
 A server that is down, slow or throttles makes attempts fail, and no loop stand still: the bounds
 are far above the time-outs of all calls of an attempt. A fault is told by /healthz and by metrics

@@ -8,28 +8,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fractal_models.records import Refused
+from fractal_operator.core.losses import LOST_AFTER
 from fractal_operator.core.orphans import Reaping
 from fractal_operator.core.plan import Policy
 from fractal_operator.health import Health
 from fractal_operator.metrics import Metrics
-from fractal_operator.ports import Clock, Ecs, Kube, Ledger
+from fractal_operator.ports import Clock, Ecs, Events, Kube, Ledger
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.audit import Auditor
 from fractal_operator.shell.clusters import Clusters
+from fractal_operator.shell.events import Pollers
 from fractal_operator.shell.gauges import Gauges
 from fractal_operator.shell.hearing import Hearing
 from fractal_operator.shell.leader import Leader
 from fractal_operator.shell.memory import Memories
 from fractal_operator.shell.news import News
 from fractal_operator.shell.objects import uid_of
-from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.observe import Observer, Pace
 from fractal_operator.shell.poison import Poison
 from fractal_operator.shell.reap import Reaper
 from fractal_operator.shell.reconcile import Reconciler
 from fractal_operator.shell.record import Recorder
 from fractal_operator.shell.recording import Recording
 from fractal_operator.shell.run import Runner
+from fractal_operator.shell.stream import Stream
 from fractal_operator.shell.sweeps import Sweeps
 from fractal_operator.shell.tasks import Tasks
 from fractal_operator.shell.watchdogs import Watchdogs
@@ -38,16 +41,17 @@ from fractal_operator.shell.workers import Workers
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """What the settings choose: reconciles at a time, seconds between two sweeps and two rings,
-    the clusters whose mass loss somebody has confirmed, the watched namespaces (none: all), and
-    whether orphans are stopped or only told of."""
+    """What the settings choose: reconciles at a time, how often ECS is swept, seconds between two
+    rings, the clusters whose mass loss somebody has confirmed, the watched namespaces (none: all),
+    whether orphans are stopped or only told of, and how many calls wait for task events."""
 
     workers: int
-    sweep_seconds: float
+    pace: Pace
     ring_seconds: float
     confirmed_losses: frozenset[str] = frozenset()
     namespaces: tuple[str, ...] = ()
     reaps: bool = True
+    pollers: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,8 @@ class Shell:
     sweeps: Sweeps
     recording: Recording
     reaper: Reaper
+    stream: Stream
+    pollers: Pollers | None
     runner: Runner
 
 
@@ -85,9 +91,11 @@ def wire(
     refused: Callable[[Refused], None],
     duplicate: Callable[[], None],
     knobs: Knobs,
+    events: Events | None = None,
 ) -> Shell:
     """Put the parts together. ``refused`` is told of each record that the database will never take,
-    ``duplicate`` of each second live task of one attempt."""
+    ``duplicate`` of each second live task of one attempt; without ``events`` only sweeps tell what
+    ECS does."""
     objects, memories, clusters = agenda.objects, Memories(), Clusters()
     leads = leader.leads if leader is not None else lambda: True
 
@@ -98,6 +106,9 @@ def wire(
 
     recorder = Recorder(ledger, clock, refused=refused, replay=replay)
     tasks = Tasks(policy.install, agenda.wake, duplicate)
+    stream = Stream(clock, missed=metrics.events_missed.inc)
+    if events is not None:
+        stream.changed = metrics.events_healthy.labels(events.name).set
     observer = Observer(
         ecs=ecs,
         clock=clock,
@@ -105,9 +116,12 @@ def wire(
         clusters=clusters,
         wake=agenda.wake,
         touch=recorder.touch,
-        sweep_seconds=knobs.sweep_seconds,
+        pace=knobs.pace,
+        stream=stream,
         confirmed_losses=knobs.confirmed_losses,
     )
+    # Between two audits nothing is shown of a task that runs on.
+    shown_within = LOST_AFTER if events is None else LOST_AFTER + knobs.pace.audit
     actor = Actor(
         kube=kube,
         ecs=ecs,
@@ -172,7 +186,7 @@ def wire(
             ledger,
             recorder,
             clock,
-            lambda arn: tasks.shown(arn, clock.now()),
+            lambda arn: tasks.shown(arn, clock.now(), shown_within),
             watched=knobs.namespaces,
         ),
         metrics=metrics,
@@ -205,6 +219,18 @@ def wire(
         sweeps=sweeps,
         hearing=hearing,
     )
+    pollers = None
+    if events is not None:
+        pollers = Pollers(
+            queue=events,
+            clock=clock,
+            clusters=clusters,
+            observer=observer,
+            stream=stream,
+            metrics=metrics,
+            health=health,
+            leads=leads,
+        )
     runner = Runner(
         agenda=agenda,
         recorder=recorder,
@@ -219,6 +245,7 @@ def wire(
             recording.audit,
             gauges.gauges,
             reaper.reap,
+            *([pollers.poll] * knobs.pollers if pollers is not None else ()),
         ),
     )
     return Shell(
@@ -236,5 +263,7 @@ def wire(
         sweeps=sweeps,
         recording=recording,
         reaper=reaper,
+        stream=stream,
+        pollers=pollers,
         runner=runner,
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 from tests.unit.shell.ecs_world import REGION, EcsWorld
+from tests.unit.shell.event_queue import EventQueue, FakeEvents
 from tests.unit.shell.fakes import FakeEcs, FakeKube, FakeLedger
 from tests.unit.shell.kube_world import KubeWorld
 from tests.unit.shell.wire import FakeClock, Wire, run
@@ -22,6 +23,7 @@ from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.clusters import Cluster
 from fractal_operator.shell.leader import Leader
 from fractal_operator.shell.objects import Objects, key_of
+from fractal_operator.shell.observe import Pace
 from fractal_operator.shell.reconcile import Rest
 from fractal_operator.shell.wiring import Knobs
 from fractal_operator.shell.wiring import wire as wire_up
@@ -30,6 +32,7 @@ from fractal_operator.shell.workqueue import WorkQueue
 INSTALL = "ins"
 POLICY = Policy(install=INSTALL, region=REGION, cluster="main")
 KEY = ObjectKey("default", "one")
+PACE = Pace(30.0)
 
 
 class World:
@@ -70,6 +73,8 @@ class Process:
         policy: Policy = POLICY,
         confirmed_losses: frozenset[str] = frozenset(),
         workers: int = 4,
+        pace: Pace = PACE,
+        events: EventQueue | None = None,
     ) -> None:
         self.world, self.wire, self.clock = world, wire or Wire(), world.clock
         world.processes += 1
@@ -96,7 +101,8 @@ class Process:
             health=self.health,
             refused=self.refused.append,
             duplicate=lambda: self.duplicates.append(None),
-            knobs=Knobs(workers, 30.0, 1.0, confirmed_losses),
+            knobs=Knobs(workers, pace, 1.0, confirmed_losses),
+            events=None if events is None else FakeEvents(events, self.wire),
         )
         self.runner, self.news = self.shell.runner, self.shell.news
         self.memories, self.clusters = self.shell.memories, self.shell.clusters

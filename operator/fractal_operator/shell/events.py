@@ -1,0 +1,165 @@
+"""Task events from the queue: taken in like any other sight of a task, then deleted.
+
+In this order, so that a crash between the two costs a second look and never an event. What has been
+taken in is in memory only, and a new process sweeps before it acts: ECS shows ended tasks, too.
+
+An event is a claim of whoever may write to the queue. It has to fit a cluster that is swept, and a
+task that is ours; and it may no more than any other sight: be merged, by version. What is of other
+installations, services, accounts or clusters is deleted unread; what cannot be read is left to the
+dead-letter queue.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from fractal_models.errors import FractalError, Rejected
+from fractal_models.observed import ObservedTask
+from fractal_models.task_events import Message, TaskEvent, Unreadable
+from fractal_operator.core import backoff, claims, tokens
+from fractal_operator.core.monotonic import newer
+from fractal_operator.health import Health
+from fractal_operator.metrics import Metrics
+from fractal_operator.ports import Clock, Events
+from fractal_operator.shell.clusters import Cluster, Clusters
+from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.stream import Stream
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 300.0
+"""Within this a poller comes round: its calls end within 40 s each, and a pause after 60 s."""
+
+PAUSE_SECONDS = 60.0
+"""The longest pause after failures in a row."""
+
+WAIT_SECONDS = 1.0
+"""Between two looks whether the first sweep has been done."""
+
+
+class Pollers:
+    """``poll`` is a loop, which may run several times at once. Only who leads may run it."""
+
+    def __init__(
+        self,
+        *,
+        queue: Events,
+        clock: Clock,
+        clusters: Clusters,
+        observer: Observer,
+        stream: Stream,
+        metrics: Metrics,
+        health: Health,
+        leads: Callable[[], bool],
+    ) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._clusters = clusters
+        self._observer = observer
+        self._stream = stream
+        self._metrics = metrics
+        self._health = health
+        self._leads = leads
+        self._failures = 0
+        self._pollers = 0
+
+    async def poll(self) -> None:
+        """Take in what comes, for ever. What goes wrong is counted, and tried again."""
+        self._pollers += 1
+        name = f"events {self._pollers}"
+        while True:
+            self._health.beat(name, BEAT_SECONDS)
+            await self._clock.sleep(await self.round())
+
+    async def round(self) -> float:
+        """Receive, take in and delete one batch; for how many seconds to pause then."""
+        if not self._swept():
+            return WAIT_SECONDS  # of a cluster that is not known yet no event can be believed
+        try:
+            messages = await self._queue.receive()
+            self._hear(messages)
+            done = await self._take(messages)
+            if done and self._leads():
+                self._metrics.events_undeleted.inc(await self._queue.delete(done))
+        except FractalError as error:
+            return self._failed(error)
+        except Exception:
+            log.exception("taking in task events broke")
+            self._metrics.events_crashes.inc()
+            return self._pause()
+        self._failures = 0
+        return 0.0
+
+    def _swept(self) -> bool:
+        return all(each.swept_at is not None for each in self._clusters.all() if each.held)
+
+    def _failed(self, error: FractalError) -> float:
+        if isinstance(error, Rejected):
+            self._stream.refused()
+        if not self._failures:
+            log.warning("the queue of task events does not answer: %s", error)
+        return self._pause()
+
+    def _pause(self) -> float:
+        self._failures += 1
+        pause = backoff.delay(self._failures, "events", first=2, cap=PAUSE_SECONDS)
+        return pause.total_seconds()
+
+    def _hear(self, messages: Sequence[Message]) -> None:
+        now = self._clock.now()
+        # What comes again waited for us, not for the queue.
+        told = (each.sent_at for each in messages if not each.again and each.sent_at)
+        lag = min(((now - at).total_seconds() for at in told), default=0.0)
+        self._metrics.events_lag.set(max(lag, 0.0))
+        self._stream.heard(lag)
+
+    async def _take(self, messages: Sequence[Message]) -> list[str]:
+        """Take in what is ours; the receipts of all that need not come again."""
+        known = {each.arn: each for each in self._clusters.all() if each.there}
+        newest: dict[str, tuple[Cluster, ObservedTask]] = {}
+        done: list[str] = []
+        ours = 0
+        for message in messages:
+            match message.content:
+                case Unreadable(why, digest):
+                    self._metrics.events.labels("unreadable").inc()
+                    log.warning("a message (%s) of the queue is no event: %s", digest, why)
+                    continue
+                case TaskEvent() as event if (cluster := self._cluster(event, known)) is not None:
+                    self._stream.told(event.task.arn, event.task.version)
+                    before = newest.get(event.task.arn)
+                    task = newer(before[1] if before else None, event.task)
+                    newest[event.task.arn] = cluster, task
+                    ours += 1
+                case _:
+                    self._metrics.events.labels("foreign").inc()
+            done.append(message.receipt)
+        sight = self._observer.tasks.sight
+        news = [(where, task) for where, task in newest.values() if is_news(sight(task.arn), task)]
+        self._metrics.events.labels("news").inc(len(news))
+        self._metrics.events.labels("known").inc(ours - len(news))
+        for cluster in {id(where): where for where, _ in news}.values():
+            await self._observer.told(cluster, [task for where, task in news if where is cluster])
+        return done
+
+    def _cluster(self, event: TaskEvent, known: Mapping[str, Cluster]) -> Cluster | None:
+        """The cluster of an event's task, if all that it claims fits, and the task is ours."""
+        task = event.task
+        cluster = known.get(task.cluster_arn)
+        if cluster is None or not claims.well_formed(task.arn):
+            return None
+        place = task.cluster_arn.split(":")[3:5]
+        if place != [event.region, event.account] or cluster.region != event.region:
+            return None
+        if not task.arn.startswith(tokens.task_prefix(task.cluster_arn)):
+            return None
+        old = self._observer.tasks.sight(task.arn)
+        if old is not None and old.started_by and old.started_by != task.started_by:
+            return None  # no task changes that; who says so wants to be somebody else
+        return cluster if self._observer.tasks.concerns(task) else None
+
+
+def is_news(old: ObservedTask | None, new: ObservedTask) -> bool:
+    """Whether an event tells more than is known: it may be the second one, or late."""
+    if old is None or old.version is None or new.version is None:
+        return old is None or not old.stopped
+    return not old.stopped and (new.stopped or new.version > old.version)

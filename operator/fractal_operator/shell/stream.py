@@ -1,0 +1,113 @@
+"""Whether task events can be relied on, so that sweeps may be rare.
+
+A queue may be gone, refuse us, or be behind: that is seen at the queue. A rule may be gone, or lead
+elsewhere: then the queue is empty, and looks well. So what a look at ECS shows first has to be told
+by an event before long, too; if it is not, events count for nothing until they have proven
+themselves again. What they do not count for, the sweeps do (observe.py).
+"""
+
+import logging
+from collections.abc import Callable
+
+from fractal_models.observed import ObservedTask, TaskArn
+from fractal_operator.ports import Clock
+
+log = logging.getLogger(__name__)
+
+HEARD_SECONDS = 60.0
+"""For so long the queue may not have answered: an answer takes up to 20 s, a lost one 35 s."""
+
+LAG_SECONDS = 60.0
+"""Older news than this a sweep may have, too."""
+
+BEHIND_SECONDS = 10.0
+"""For how long news has to be as old as that: one late event is no queue that is behind."""
+
+GRACE_SECONDS = 60.0
+"""Within this an event has to tell what a look at ECS has shown."""
+
+DISTRUST_SECONDS = 300.0
+"""For so long at least events are not relied on after one was missed."""
+
+
+class Stream:
+    """What is known of the events: the pollers and the looks at ECS tell it.
+
+    ``changed(healthy)`` hears of each turn, ``missed(number)`` of changes without an event.
+    """
+
+    def __init__(self, clock: Clock, *, missed: Callable[[int], None]) -> None:
+        self.changed: Callable[[bool], None] = lambda healthy: None
+        self._clock = clock
+        self._missed = missed
+        self._heard_at: float | None = None
+        self._behind_since: float | None = None
+        self._silent_since: float | None = None
+        self._ahead: dict[TaskArn, tuple[int, float]] = {}
+        self._was: str | None = None
+        self.healthy_since: float | None = None
+
+    def heard(self, lag: float) -> None:
+        """The queue has answered; its newest message is ``lag`` seconds old, 0 without any."""
+        now = self._heard_at = self._clock.monotonic()
+        if lag <= LAG_SECONDS:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
+
+    def refused(self) -> None:
+        """The queue does not exist, or is not ours to read: waiting for it is no use."""
+        self._heard_at = None
+
+    def told(self, arn: TaskArn, version: int | None) -> None:
+        """An event has told of a task of ours, whether or not that was new."""
+        now = self._clock.monotonic()
+        shown = self._ahead.get(arn)
+        if shown is not None and version is not None and version >= shown[0]:
+            del self._ahead[arn]
+        if self._silent_since is not None and now - self._silent_since >= DISTRUST_SECONDS:
+            self._silent_since = None
+
+    def shown(self, old: ObservedTask | None, new: ObservedTask) -> None:
+        """A look at ECS has shown a task whose changes events should tell of."""
+        if self._heard_at is None or old is None or old.version is None or new.version is None:
+            return  # no queue is heard; or a first sight, which is no change; or an emulator's
+        if new.version > max(old.version, self._ahead.get(new.arn, (0, 0.0))[0]):
+            self._ahead[new.arn] = (new.version, self._clock.monotonic() + GRACE_SECONDS)
+
+    def healthy(self) -> bool:
+        """Whether events can be relied on now. Says so when that changes."""
+        self._settle()
+        why = self._problem()
+        if why != self._was:
+            self._turn(why)
+        return not why
+
+    def _settle(self) -> None:
+        """Of what a look has shown, find what no event has told in time."""
+        now = self._clock.monotonic()
+        late = [arn for arn, (_, deadline) in self._ahead.items() if deadline <= now]
+        for arn in late:
+            del self._ahead[arn]
+        if late:
+            self._silent_since = now
+            self._missed(len(late))
+
+    def _problem(self) -> str:
+        now = self._clock.monotonic()
+        if self._heard_at is None or now - self._heard_at > HEARD_SECONDS:
+            return "their queue does not answer"
+        if self._behind_since is not None and now - self._behind_since > BEHIND_SECONDS:
+            return f"they come more than {LAG_SECONDS:.0f} s late"
+        if self._silent_since is not None:
+            return "a change was seen in ECS that no event has told of"
+        return ""
+
+    def _turn(self, why: str) -> None:
+        first, self._was = self._was is None, why
+        self.healthy_since = None if why else self._clock.monotonic()
+        self.changed(not why)
+        if not why:
+            log.info("task events are relied on: sweeps are an audit from now on")
+        elif not first:  # at a start nothing has been heard yet
+            log.warning("task events are not relied on: %s. Sweeps do without them", why)
