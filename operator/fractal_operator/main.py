@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from fractal_helpers import log as logs
 from fractal_helpers.aws.ecs import EcsClient
-from fractal_helpers.aws.limits import QUOTAS, QuotaGroups
+from fractal_helpers.aws.limits import Quotas
 from fractal_helpers.aws.session import Sessions
 from fractal_helpers.aws.sqs import SqsClient, region_of
 from fractal_helpers.kube import KubeClient
@@ -30,7 +30,7 @@ from fractal_operator.metrics import Metrics
 from fractal_operator.ports import ObjectKey
 from fractal_operator.probes import Probes
 from fractal_operator.settings import Settings
-from fractal_operator.shell.agenda import Agenda
+from fractal_operator.shell.agenda import Agenda, namespace_of
 from fractal_operator.shell.aws import AwsEcs
 from fractal_operator.shell.leader import Leader, Terms
 from fractal_operator.shell.ledgers import ledger
@@ -142,6 +142,7 @@ def compose(
     )
     queue: WorkQueue[ObjectKey] = WorkQueue(
         clock.monotonic,
+        lane=namespace_of,
         on_add=metrics.queue_adds.inc,
         on_retry=metrics.queue_retries.inc,
         on_wait=metrics.queue_seconds.observe,
@@ -151,11 +152,13 @@ def compose(
     metrics.max_concurrent.set(settings.workers)
     objects = Objects()
     sessions = Sessions(max_pool_connections=settings.aws_threads)
+    quotas = Quotas(settings.quota_share, dict(settings.quotas), throttled=metrics.throttled)
+    metrics.watch_quotas(quotas.standings)
     leader = _leader(settings, kube, clock, metrics)
     leads = leader.leads if leader is not None else lambda: True
     return wire(
         kube=kube,
-        ecs=AwsEcs(_clients(settings, sessions, metrics), settings.aws_threads, clock, leads),
+        ecs=AwsEcs(_clients(sessions, quotas, metrics), settings.aws_threads, clock, leads, quotas),
         events=_events(settings, sessions, metrics, leads),
         ledger=ledger(settings, install),
         clock=clock,
@@ -171,13 +174,14 @@ def compose(
             pace=Pace(
                 settings.sweep_seconds,
                 settings.audit_seconds,
-                settings.quota_share * QUOTAS["cluster-read"].per_second / 2,
+                settings.quota_share * quotas.quota("cluster-read").per_second / 2,
             ),
             pollers=settings.sqs_pollers,
             ring_seconds=settings.fast_sweep_seconds,
             confirmed_losses=frozenset(settings.confirm_mass_loss),
             namespaces=settings.namespaces,
             reaps=settings.reaper == "stop",
+            keep=timedelta(days=settings.history_days) if settings.history_days else None,
         ),
     )
 
@@ -220,13 +224,11 @@ def _events(
     return SqsEvents(url.rpartition("/")[2], make, pollers, leads)
 
 
-def _clients(
-    settings: Settings, sessions: Sessions, metrics: Metrics
-) -> Callable[[str], EcsClient]:
+def _clients(sessions: Sessions, quotas: Quotas, metrics: Metrics) -> Callable[[str], EcsClient]:
     def make(region: str) -> EcsClient:
         return EcsClient(
             sessions.clients(region),
-            QuotaGroups(settings.quota_share),
+            quotas.of(region),
             observe=metrics.aws_call,
             waited=metrics.aws_wait,
         )

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 CONDITIONS = ("Ready", "Reconciling", "Stalled", "Synced")
 CONDITION_STATUSES = ("True", "False", "Unknown")
-ORPHANS = ("task", "unproven", "unwatched", "retained", "object", "row")
+ORPHANS = ("task", "unproven", "unwatched", "unselected", "retained", "object", "row")
 # A loop that is late by a tenth of a second is busy; one late by seconds delays every launch.
 _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -67,8 +67,10 @@ class StateMetrics(Families):
             "fractal_oldest_deletion_seconds",
             "Time since the deletion was asked for of the object that waits longest; 0: none.",
         )
-        self.launches_waiting = self._gauge(
-            "fractal_launches_waiting", "Objects that wait for a permit of the launch rate limit."
+        self.objects_elsewhere = self._gauge(
+            "fractal_objects_elsewhere",
+            "FractalContainers that are selected here while another installation looks after them: "
+            "for seconds when one changes hands, for longer where two select it.",
         )
         self.launches_paused = self._gauge(
             "fractal_launches_paused",
@@ -78,7 +80,8 @@ class StateMetrics(Families):
             "fractal_orphans",
             "What has lost its other half, by kind: task (lives without an object, and is stopped "
             "when it is 10 minutes old), unproven (the same, but adopted or without its tags: for "
-            "a person to look at), unwatched (of another operator's namespaces), retained "
+            "a person to look at), unwatched (of another operator's namespaces), unselected (its object exists "
+            "with labels that are not selected here), retained "
             "(kept on purpose), object (its task has vanished), row (put right by the last audit "
             "of the database).",
             "kind",

@@ -14,6 +14,7 @@ from fractal_operator.core.ending import WHY
 from fractal_operator.core.words.stop_codes import STOP_CODES
 from fractal_operator.event_metrics import EventMetrics
 from fractal_operator.outside_metrics import OutsideMetrics
+from fractal_operator.quota_metrics import QuotaMetrics
 from fractal_operator.shell.workqueue import WorkQueue
 
 CONTROLLER = "fractalcontainer"
@@ -34,7 +35,7 @@ _QUEUE_BUCKETS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100, 1000)
 _START_BUCKETS = (1, 2.5, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1200)
 
 
-class Metrics(OutsideMetrics, EventMetrics):
+class Metrics(OutsideMetrics, EventMetrics, QuotaMetrics):
     """Every metric of one operator, in ``registry``. The methods count what takes several metrics.
 
     Attributes without labels, and controller-runtime's with their labels filled in, are used as
@@ -52,6 +53,7 @@ class Metrics(OutsideMetrics, EventMetrics):
         self._outside()
         self._recording()
         self._events()
+        self._rate_limit()
 
     def _reconciling(self) -> None:
         prefix, label = "controller_runtime_", {"controller": CONTROLLER}

@@ -20,7 +20,7 @@ from fractal_models.observed import (
     TaskArn,
     TaskDefinition,
 )
-from fractal_models.records import MirrorRecord, Record, Refused
+from fractal_models.records import LivePage, MirrorRecord, Record, Refused
 from fractal_models.task_events import Message
 
 __all__ = ["Clock", "Ecs", "Events", "Kube", "KubeEvent", "Ledger", "ObjectKey"]
@@ -36,6 +36,10 @@ class Kube(Protocol):
     async def get(self, key: ObjectKey) -> Mapping[str, Any] | None: ...
 
     async def list(self) -> Sequence[Mapping[str, Any]]: ...
+
+    async def claimed(self, install: str) -> Sequence[Mapping[str, Any]]:
+        """Return the objects that an installation looks after, whatever their labels are."""
+        ...
 
     async def set_finalizers(
         self, body: Mapping[str, Any], finalizers: Sequence[str]
@@ -69,8 +73,12 @@ class Kube(Protocol):
 class Ecs(Protocol):
     """The ECS client helper, one per region, made awaitable. ``cluster`` is a name or an ARN."""
 
-    def launch_permit(self, region: str) -> bool:
-        """Take one RunTask permit of the rate limit, without waiting; False: none is left now."""
+    def draw(self, region: str, operation: str) -> float:
+        """Take what the rate limit asks for one RunTask or StopTask, without waiting: 0.0.
+
+        Else nothing is taken, and the answer is in how many seconds it may be there. ``run_task``
+        and ``stop_task`` must each have been preceded by a draw that was 0.0.
+        """
         ...
 
     async def account(self, region: str) -> str:
@@ -139,12 +147,15 @@ class Ledger(Protocol):
         """
         ...
 
-    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
-        """Note that these tasks were seen, unchanged, at ``observed_at``."""
+    async def touch(self, seen: Mapping[TaskArn, datetime]) -> None:
+        """Note when these tasks were seen, unchanged."""
         ...
 
-    async def live(self) -> Sequence[MirrorRecord]:
-        """Return this installation's rows that are not closed, of objects and of tasks."""
+    async def live(self, after: str = "") -> LivePage:
+        """Return a page of this installation's rows that are not closed, of objects and of tasks.
+
+        The next one follows the ``upto`` of the last; it is None where none follows.
+        """
         ...
 
     async def correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
@@ -153,6 +164,10 @@ class Ledger(Protocol):
 
     async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
         """Close the rows of objects that are gone without a last record; returns how many."""
+        ...
+
+    async def prune(self, before: datetime, limit: int) -> Mapping[str, int]:
+        """Delete at most ``limit`` rows of each table of what was over ``before``; how many."""
         ...
 
 

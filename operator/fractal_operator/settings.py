@@ -9,11 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     PlainValidator,
-    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -27,8 +25,10 @@ from pydantic_settings import (
 
 from fractal_operator.core.allow import Rule
 from fractal_operator.settings_allow import WORDS, read_rules
+from fractal_operator.settings_database import DatabaseSettings
 from fractal_operator.settings_events import EventSettings
 from fractal_operator.settings_faults import fault, split_list, unknown, what_is_allowed
+from fractal_operator.settings_quotas import QuotaSettings
 from fractal_operator.settings_watch import DNS_LABEL, WatchSettings
 
 PREFIX = "FRACTAL_"
@@ -46,12 +46,6 @@ def _split(value: Any) -> Any:
     return split_list(value) if isinstance(value, str) else value
 
 
-def _postgres(url: SecretStr) -> SecretStr:
-    if not re.match(r"postgres(ql)?(\+psycopg2)?://.", url.get_secret_value()):
-        raise ValueError("not a PostgreSQL URL")
-    return url
-
-
 def _allowed(text: str) -> dict[str, Any]:
     return {"allowed": text}
 
@@ -60,7 +54,7 @@ Cluster = Annotated[str, Field(pattern=_CLUSTER)]
 _Listed = (NoDecode, BeforeValidator(_split))
 
 
-class Settings(WatchSettings, EventSettings):
+class Settings(WatchSettings, DatabaseSettings, EventSettings, QuotaSettings):
     """Everything that can be set. Make it with :func:`load_settings`."""
 
     model_config = SettingsConfigDict(
@@ -112,11 +106,6 @@ class Settings(WatchSettings, EventSettings):
         "everything but adoption. With one rule: only what a rule allows, and what the settings "
         "above fill in.",
         json_schema_extra=_allowed(WORDS),
-    )
-    database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = Field(
-        None,
-        description="PostgreSQL database that mirrors the containers. Unset: nothing is recorded.",
-        json_schema_extra=_allowed("postgresql://user:password@host:5432/database"),
     )
     install_id: str | None = Field(
         None,

@@ -6,6 +6,7 @@ that start asyncio tasks (dispatch, sweeps, ring) are played here, in the same o
 
 from collections import Counter
 from collections.abc import Coroutine, Mapping
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from fractal_operator.core.allow import Allow, Rule
 from fractal_operator.core.plan import Policy
 from fractal_operator.health import STEPS, Health
 from fractal_operator.metrics import Metrics
-from fractal_operator.shell.agenda import Agenda
+from fractal_operator.shell.agenda import Agenda, namespace_of
 from fractal_operator.shell.leader import Leader, LeadLost, Terms
 from fractal_operator.shell.objects import Objects
 from fractal_operator.shell.observe import Pace
@@ -56,7 +57,7 @@ class Operator:
         self._working = 0
         self._waited = 0.0
         self._taken: Counter[ObjectKey] = Counter()
-        self._alarm = float("inf")
+        self._alarm = self._granting = float("inf")
         self._ticks = 0
         self._compose(elected=elected)
 
@@ -73,7 +74,9 @@ class Operator:
         kube = Timed(world.kube, wire)
         ecs = Permits(world, FakeEcs(world.ecs, wire))
         ledger = world.ledger.over(wire)
-        self.queue: WorkQueue[ObjectKey] = WorkQueue(clock.monotonic, on_wait=self._waits)
+        self.queue: WorkQueue[ObjectKey] = WorkQueue(
+            clock.monotonic, lane=namespace_of, on_wait=self._waits
+        )
         self.leader = Leader(kube, clock, LEASE, self.name, Terms()) if elected else None
         refused: list[Refused] = []
         self.shell = wire_up(
@@ -88,7 +91,12 @@ class Operator:
             health=Health(clock.monotonic, steps=STEPS),
             refused=refused.append,
             duplicate=lambda: world.watch.duplicate_seen(self.name),
-            knobs=Knobs(self._workers, Pace(60.0), ring_seconds=RING_TICKS * TICK_SECONDS),
+            knobs=Knobs(
+                self._workers,
+                Pace(60.0),
+                ring_seconds=RING_TICKS * TICK_SECONDS,
+                keep=timedelta(minutes=20),
+            ),
         )
         self.runner, self.recorder = self.shell.runner, self.shell.recorder
         self.observer = self.shell.observer
@@ -125,6 +133,8 @@ class Operator:
     def _lead(self) -> None:
         self.runner.lead()
         self._go(self.shell.recording.audit(), self._loop_ended)
+        assert self.shell.pruner is not None
+        self._go(self.shell.pruner.prune(), self._loop_ended)
         self._go(self.shell.reaper.reap(), self._loop_ended)
         self.world.timeline.after(0.0, self._tick)
 
@@ -141,7 +151,7 @@ class Operator:
             name = "ring", id(cluster)
             if self._ticks % RING_TICKS == 0 and name not in self._busy:
                 self._once(name, self.observer.ring(cluster))
-        if RECORD not in self._busy and (self.recorder.depth() or self.recorder._touched):
+        if RECORD not in self._busy and (self.recorder.depth() or self.recorder._touches.waiting()):
             self._once(RECORD, self.recorder.flush())
         if self.alive:
             self.world.timeline.after(TICK_SECONDS, self._tick)
@@ -162,6 +172,7 @@ class Operator:
     def _dispatch(self) -> None:
         if not self.alive or not self.shell.agenda.led.is_set():
             return
+        self._grant()
         while self._working < self._workers:
             key = self.queue.take()
             if key is None:
@@ -176,6 +187,17 @@ class Operator:
             if when < self._alarm:
                 self._alarm = when
                 self.world.timeline.at(when, self._ring_alarm)
+
+    def _grant(self) -> None:
+        """As the loop of permits.py: when something changed, and when there may be more."""
+        pause = self.shell.permits.grant()
+        if pause is not None and self.world.timeline.now + pause < self._granting:
+            self._granting = self.world.timeline.now + pause
+            self.world.timeline.at(self._granting, self._grant_again)
+
+    def _grant_again(self) -> None:
+        self._granting = float("inf")
+        self._dispatch()
 
     def _ring_alarm(self) -> None:
         self._alarm = float("inf")
@@ -256,11 +278,11 @@ class Timed(FakeKube):
 
 
 class Permits(FakeEcs):
-    """The port Ecs, where a launch permit may be wanting."""
+    """The port Ecs, where a permit may be wanting."""
 
     def __init__(self, world: "World", ecs: FakeEcs) -> None:
         super().__init__(ecs._world, ecs._wire)
         self._sim = world
 
-    def launch_permit(self, region: str) -> bool:
+    def draw(self, region: str, operation: str) -> float:
         return self._sim.permit()

@@ -149,8 +149,9 @@ class World:
 
     # --- calls ---
 
-    def permit(self) -> bool:
-        return self.rng.random() >= self.chaos.no_permit
+    def permit(self) -> float:
+        """0.0: there is one; else in how many seconds to ask again."""
+        return self.rng.uniform(0.1, 3.0) if self.rng.random() < self.chaos.no_permit else 0.0
 
     def perform(self, operator: Operator, job: Job, call: Pending) -> None:
         """One call of a process: what goes wrong with it, when it happens, when it is answered."""

@@ -145,23 +145,12 @@ class TestRunTask:
         with pytest.raises(ValueError, match="clientToken"):
             client(Stubs.active()).run_task(REQUEST | change)
 
-    def test_permits_are_taken_beforehand_and_run_out(self) -> None:
+    def test_it_takes_no_token_and_never_waits_for_one(self) -> None:
         stubs, clock = Stubs.active(), Clock()
         ecs = client(stubs, clock)
-        assert [ecs.launch_permit() for _ in range(26)] == [True] * 25 + [False]
-        stubs.once.add_response("run_task", {"tasks": [payload(1)], "failures": []})
-        ecs.run_task(REQUEST)
-        assert clock.slept == [], "the permit was the caller's: sending takes none"
-        clock.time += 0.1
-        assert ecs.launch_permit()
-
-    def test_stops_go_on_when_launches_have_used_their_share(self) -> None:
-        stubs, clock = Stubs.active(), Clock()
-        ecs = client(stubs, clock)
-        while ecs.launch_permit():
-            pass
-        stubs.ecs.add_response("stop_task", {"task": payload(1)})
-        assert ecs.stop_task(HERE, TaskArn(task_arn(1)), "deleted")
+        for _ in range(200):
+            stubs.once.add_response("run_task", {"tasks": [payload(1)], "failures": []})
+            ecs.run_task(REQUEST)
         assert clock.slept == []
 
 
@@ -359,8 +348,8 @@ class TestDescribeTasks:
             stubs.ecs.add_response("describe_tasks", {"tasks": []})
         assert len(ecs.describe_tasks(CLUSTER, numbered(0, 1000)).missing) == 1000
         assert seen == ["DescribeTasks"] * 10
-        assert quotas.bucket("ListTasks").take(n=40)
-        assert not quotas.bucket("ListTasks").try_take()
+        assert [quotas.draw("ListTasks") for _ in range(40)] == [0.0] * 40
+        assert quotas.draw("ListTasks")
 
 
 class TestListTasks:

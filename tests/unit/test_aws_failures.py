@@ -273,12 +273,12 @@ def test_a_throttle_shrinks_the_bucket_but_a_full_account_does_not() -> None:
     calls = Api(stubs.clients.ecs_once, quotas)
     with pytest.raises(QuotaReached):
         calls.send("RunTask", REQUEST)
-    assert quotas.bucket("RunTask").try_take()
+    assert not quotas.draw("RunTask")
     with pytest.raises(Throttled):
         calls.send("RunTask", REQUEST)
-    assert not quotas.bucket("RunTask").try_take()
-    assert not quotas.bucket("StopTask").try_take(), "launches and stops share ECS's bucket"
-    assert quotas.bucket("DescribeTasks").try_take()
+    assert quotas.draw("RunTask")
+    assert quotas.draw("StopTask"), "launches and stops share ECS's bucket"
+    assert not quotas.draw("DescribeTasks")
 
 
 def test_every_call_is_observed_once_with_its_code_and_duration() -> None:
@@ -301,7 +301,8 @@ def test_every_call_is_observed_once_with_its_code_and_duration() -> None:
 def test_a_call_whose_token_would_come_too_late_is_throttled_and_not_sent() -> None:
     clock = Clock()
     quotas = QuotaGroups(monotonic=clock.monotonic, sleep=clock.sleep)
-    assert quotas.bucket("DescribeTasks").take(n=50)
+    while not quotas.draw("DescribeTasks"):
+        pass
     seen: list[str] = []
     calls = Api(clients().ecs, quotas, observe=lambda op, *_: seen.append(op), patience=0.05)
     with pytest.raises(Throttled, match="DescribeTasks"):

@@ -1,125 +1,34 @@
-"""Rate limits: tokens over simulated time, shares of the quota, and shrinking after a throttle."""
+"""Rate limits: quota groups by account and region, and what each operation draws on."""
 
-import threading
+import gc
 
 import pytest
-from tests.unit.aws_wire import Clock
+from tests.unit.aws_wire import REGION, Clock, answer, clients, on_send
 
-from fractal_helpers.aws.limits import QuotaGroups, TokenBucket
+from fractal_helpers.aws.ecs import EcsClient
+from fractal_helpers.aws.limits import OPERATIONS, Quota, QuotaGroups, Quotas
+from fractal_models.errors import Throttled
+
+WAITING = [each for each in OPERATIONS if each not in ("RunTask", "StopTask")]
 
 
-def bucket(clock: Clock, burst: float = 5, per_second: float = 2) -> TokenBucket:
-    return TokenBucket(burst, per_second, monotonic=clock.monotonic, sleep=clock.sleep)
+def groups(clock: Clock, share: float = 0.5, **own: Quota) -> QuotaGroups:
+    named = {name.replace("_", "-"): quota for name, quota in own.items()}
+    return QuotaGroups(share, named, monotonic=clock.monotonic, sleep=clock.sleep)
 
 
-def drain(tokens: TokenBucket) -> int:
+def drain(quotas: QuotaGroups, operation: str) -> int:
     taken = 0
-    while tokens.try_take():
+    while not quotas.draw(operation):
         taken += 1
     return taken
-
-
-def test_a_burst_then_the_refill_rate_and_never_more_than_the_burst() -> None:
-    clock = Clock()
-    tokens = bucket(clock)
-    assert drain(tokens) == 5
-    clock.time += 1.5
-    assert drain(tokens) == 3
-    clock.time += 3600
-    assert drain(tokens) == 5
-
-
-def test_take_waits_exactly_until_its_tokens_are_due() -> None:
-    clock = Clock()
-    tokens = bucket(clock)
-    assert tokens.take(n=5, timeout=0)
-    assert tokens.take(n=3, timeout=2)
-    assert clock.slept == [1.5]
-
-
-def test_take_that_would_be_late_takes_nothing_and_does_not_wait() -> None:
-    clock = Clock()
-    tokens = bucket(clock)
-    drain(tokens)
-    assert not tokens.take(n=3, timeout=1.4)
-    assert clock.slept == []
-    clock.time += 0.5
-    assert tokens.try_take()
-
-
-def test_a_waiting_caller_cannot_be_overtaken() -> None:
-    clock = Clock()
-    asked: list[bool] = []
-
-    def sleep(seconds: float) -> None:
-        clock.time += seconds / 2
-        asked.append(tokens.try_take())
-        clock.time += seconds / 2
-
-    tokens = TokenBucket(4, 1, monotonic=clock.monotonic, sleep=sleep)
-    assert tokens.take(n=4)
-    assert tokens.take(n=4, timeout=10)
-    assert asked == [False]
-
-
-def test_two_threads_never_take_the_same_token() -> None:
-    tokens = bucket(Clock(), burst=1)
-    taken: list[bool] = []
-    rival = threading.Thread(target=lambda: taken.append(tokens.try_take()))
-
-    class Slow(float):
-        """A number whose comparison with the level lets the rival in, if anything does."""
-
-        def __gt__(self, level: float) -> bool:
-            rival.start()
-            rival.join(timeout=0.2)
-            return float(self) > level
-
-    taken.append(tokens.try_take(Slow(1)))
-    rival.join()
-    assert sorted(taken) == [False, True]
-
-
-def test_shrink_drops_the_savings_and_halves_the_rate_until_half_a_minute_later() -> None:
-    clock = Clock()
-    tokens = bucket(clock, burst=1000, per_second=2)
-    tokens.shrink()
-    assert drain(tokens) == 0
-    clock.time += 10
-    assert drain(tokens) == 10
-    clock.time += 30  # 20 s at 1/s, 10 s at 2/s
-    assert drain(tokens) == 40
-
-
-def test_repeated_shrinks_stop_at_an_eighth_and_recover_step_by_step() -> None:
-    clock = Clock()
-    tokens = bucket(clock, burst=1000, per_second=8)
-    for _ in range(6):
-        clock.time += 2
-        tokens.shrink()
-    clock.time += 10
-    assert drain(tokens) == 10
-    clock.time += 80  # 20 s at 1/s, 30 s at 2/s, 30 s at 4/s
-    assert drain(tokens) == 20 + 60 + 120
-    clock.time += 10
-    assert drain(tokens) == 80
-
-
-def test_requests_that_are_throttled_together_shrink_once() -> None:
-    clock = Clock()
-    tokens = bucket(clock, burst=1000, per_second=8)
-    for _ in range(20):
-        clock.time += 0.01
-        tokens.shrink()
-    clock.time += 5
-    assert drain(tokens) == pytest.approx(20, abs=1)
 
 
 @pytest.mark.parametrize(
     ("operation", "burst", "per_second"),
     [
         ("RunTask", 25, 10),
-        ("StopTask", 25, 10),
+        ("StopTask", 25, 20),
         ("DescribeTasks", 50, 10),
         ("DescribeClusters", 25, 10),
         ("RegisterTaskDefinition", 10, 0.5),
@@ -128,27 +37,140 @@ def test_requests_that_are_throttled_together_shrink_once() -> None:
     ],
 )
 def test_half_of_the_documented_quota(operation: str, burst: int, per_second: float) -> None:
+    """Where nothing else of the group is asked for: then stops have launches' part as well."""
     clock = Clock()
-    tokens = QuotaGroups(monotonic=clock.monotonic, sleep=clock.sleep).bucket(operation)
-    assert drain(tokens) == burst
-    clock.time += 10
-    assert drain(tokens) == min(burst, int(per_second * 10))
+    quotas = groups(clock)
+    assert drain(quotas, operation) == burst
+    taken = []
+    for _ in range(80):
+        clock.time += 0.25
+        taken.append(drain(quotas, operation))
+    assert sum(taken[40:]) == int(per_second * 10), "when nothing is saved any more"
 
 
-def test_actions_of_a_group_share_a_bucket_but_launches_and_stops_do_not() -> None:
-    quotas = QuotaGroups()
-    assert quotas.bucket("DescribeTasks") is quotas.bucket("ListTasks")
-    assert quotas.bucket("DescribeTasks") is quotas.bucket("DescribeContainerInstances")
-    assert quotas.bucket("RunTask") is not quotas.bucket("StopTask")
-    assert drain(quotas.bucket("StopTask")) == 25
-    assert drain(quotas.bucket("RunTask")) == 25
+def test_actions_of_a_group_share_a_bucket() -> None:
+    quotas = groups(Clock())
+    assert drain(quotas, "ListTasks") == 50
+    assert drain(quotas, "DescribeTasks") == drain(quotas, "DescribeContainerInstances") == 0
+
+
+@pytest.mark.parametrize(("storm", "other"), [("RunTask", "StopTask"), ("StopTask", "RunTask")])
+def test_neither_launches_nor_stops_starve_the_other(storm: str, other: str) -> None:
+    clock = Clock()
+    quotas = groups(clock)
+    for _ in range(200):
+        drain(quotas, storm)
+        clock.time += 0.05
+    assert drain(quotas, other) == 25, "its reserve is whole"
+    taken = 0
+    for _ in range(200):
+        clock.time += 0.05
+        drain(quotas, storm)
+        taken += drain(quotas, other)
+    assert taken == pytest.approx(100, abs=1)
+
+
+def test_a_launch_draws_on_the_quota_of_fargate_too() -> None:
+    clock = Clock()
+    quotas = groups(clock, fargate_launch=Quota(4, 2))
+    assert drain(quotas, "RunTask") == 2
+    assert quotas.draw("RunTask") == pytest.approx(1.0)
+    before = {each.group: each.tokens for each in quotas.standings() if each.reserve == "launches"}
+    assert before == {"cluster-modify": 23}, "what could not be used was put back"
+    clock.time += 1
+    assert drain(quotas, "RunTask") == 1
 
 
 def test_the_share_of_the_quota_can_be_set() -> None:
-    assert drain(QuotaGroups(1.0).bucket("RunTask")) == 50
-    assert drain(QuotaGroups(0.01).bucket("RegisterTaskDefinition")) == 1
+    assert drain(groups(Clock(), 1.0), "RunTask") == 50
+    assert drain(groups(Clock(), 0.01), "RegisterTaskDefinition") == 1
     for share in (0, 1.1):
         with pytest.raises(ValueError, match="share"):
             QuotaGroups(share)
-    with pytest.raises(ValueError, match="bucket"):
-        TokenBucket(0, 1)
+
+
+def test_the_account_may_have_quotas_of_its_own() -> None:
+    quotas = groups(Clock(), cluster_read=Quota(1000, 1))
+    assert drain(quotas, "ListTasks") == 500
+    assert drain(quotas, "StopTask") == 25, "the others stay as documented"
+    for burst, per_second in ((0.5, 1), (1, 0), (float("nan"), 1)):
+        with pytest.raises(ValueError, match="quota"):
+            Quota(burst, per_second)
+
+
+@pytest.mark.parametrize("operation", WAITING)
+def test_every_other_operation_can_wait_for_its_token(operation: str) -> None:
+    clock = Clock()
+    quotas = groups(clock)
+    taken = drain(quotas, operation)
+    assert taken
+    assert not quotas.take(operation, 0.0)
+    assert quotas.take(operation, 60.0)
+    assert len(clock.slept) == 1
+
+
+def test_a_throttle_shrinks_what_the_operation_draws_on_and_is_told() -> None:
+    clock, told = Clock(), list[tuple[str, str]]()
+    quotas = Quotas(
+        throttled=lambda region, group: told.append((region, group)),
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
+    )
+    here = quotas.of(REGION)
+    here.throttled("StopTask")
+    assert told == [(REGION, "cluster-modify")]
+    assert drain(here, "StopTask") == drain(here, "RunTask") == 0
+    assert drain(here, "ListTasks") == 50
+    assert drain(quotas.of("us-east-1"), "StopTask") == 25, "regions are throttled by themselves"
+
+
+def test_all_that_a_process_does_in_a_region_shares_its_buckets() -> None:
+    quotas = Quotas(monotonic=Clock().monotonic)
+    first, second = quotas.of(REGION), quotas.of(REGION)
+    assert drain(first, "RunTask") == 25
+    assert drain(second, "RunTask") == 0
+
+
+def test_regions_that_nobody_uses_are_forgotten() -> None:
+    quotas = Quotas()
+    kept = quotas.of(REGION)
+    for number in range(100):
+        quotas.of(f"aa-north-{number}")
+    gc.collect()
+    assert {region for region, _ in quotas.standings()} == {REGION}
+    assert quotas.of(REGION) is kept
+
+
+def test_standings_tell_the_tokens_and_the_rate_of_each_reserve() -> None:
+    clock = Clock()
+    quotas = groups(clock)
+    for _ in range(5):
+        assert not quotas.draw("StopTask")
+    told = {(each.group, each.reserve): each for each in quotas.standings()}
+    assert told["cluster-modify", "stops"].tokens == 20
+    assert told["cluster-modify", "launches"].tokens == 25
+    assert told["cluster-read", ""].per_second == 10
+    quotas.throttled("StopTask")
+    shrunk = {(each.group, each.reserve): each for each in quotas.standings()}
+    assert shrunk["cluster-modify", "launches"].per_second == 5
+
+
+def test_a_throttle_that_botocore_retries_by_itself_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the bucket would shrink only after the third one in a row."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    told: list[str] = []
+    quotas = QuotaGroups(throttled=told.append)
+    throttle = b'{"__type": "InvalidParameterException", "message": "Rate exceeded"}'
+    # Only codes are known to botocore: it does not retry what only the text tells.
+    coded = b'{"__type": "ThrottlingException", "message": "Rate exceeded"}'
+    replies = [(coded, 400), (coded, 400), (b'{"taskArns": []}', 200), (throttle, 400)]
+    made = clients()
+    on_send(made.ecs, "ListTasks", lambda _: answer(*replies.pop(0)))
+    codes: list[str] = []
+    ecs = EcsClient(made, quotas, observe=lambda operation, code, _: codes.append(code))
+    assert ecs.list_tasks("main") == ()
+    assert told == ["cluster-read"] * 2
+    with pytest.raises(Throttled):
+        ecs.list_tasks("main")
+    assert codes == ["OK", "ThrottlingException"], "text counts as well as code"
+    assert told == ["cluster-read"] * 3

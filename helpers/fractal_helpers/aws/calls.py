@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from botocore import xform_name
 
-from fractal_helpers.aws.failures import classify, code_of
+from fractal_helpers.aws.failures import classify, code_of, is_throttle_code
 from fractal_helpers.aws.limits import QuotaGroups
 from fractal_models.errors import OutcomeUnknown, QuotaReached, Throttled, Unavailable
 
@@ -33,6 +33,22 @@ def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """``items`` in slices of ``size``, the last one shorter; nothing for no items."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def hear_throttles(client: Any, quotas: QuotaGroups) -> None:
+    """Have a boto3 ``client`` tell ``quotas`` of the throttles that it retries by itself."""
+    attempts = client.meta.config.retries["total_max_attempts"]
+
+    def heard(operation: Any, response: Any, attempts_made: int) -> None:
+        code = response[1].get("Error", {}).get("Code", "") if response else ""
+        # The last one is raised, and told by Api.send; as is what only its text calls a throttle.
+        if attempts_made < attempts and is_throttle_code(str(code)):
+            quotas.throttled(operation.name)
+
+    client.meta.events.register(
+        "needs-retry",
+        lambda operation, response, attempts, **_: heard(operation, response, attempts),
+    )
 
 
 class Api:
@@ -62,7 +78,7 @@ class Api:
     def call(self, operation: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """Take a token and send; ``Throttled`` when the token would come too late."""
         began = self._monotonic()
-        had = self._quotas.bucket(operation).take(timeout=self._patience)
+        had = self._quotas.take(operation, self._patience)
         self._waited(operation, self._monotonic() - began, had)
         if not had:
             raise Throttled(f"{operation}: no token of our own rate limit in {self._patience} s")
@@ -79,6 +95,7 @@ class Api:
             failure = classify(error, operation)
             if isinstance(failure, Throttled) and not isinstance(failure, QuotaReached):
                 self._quotas.throttled(operation)
+                code = code if is_throttle_code(code) else "ThrottlingException"
             # botocore's complaint about a parameter quotes its value: not to be chained into logs.
             raise failure from (None if code == "ParamValidationError" else error)
         finally:

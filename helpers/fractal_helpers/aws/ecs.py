@@ -1,7 +1,8 @@
 """The ECS client of one region: the calls the operator needs, as values and typed errors.
 
 Synchronous and thread-safe. Every method raises the errors of :mod:`fractal_models.errors`, and
-draws on the rate limit of its quota group: one that cannot be served in time is ``Throttled``.
+draws on the rate limit of its quota group: one that cannot be served in time is ``Throttled``. Only
+RunTask and StopTask do not: who waits for their turn does so elsewhere, without a thread.
 ``cluster`` is a name or an ARN; ``observed_at`` of a task is when the request was sent.
 """
 
@@ -15,7 +16,16 @@ from typing import Any
 from fractal_helpers.aws import decode
 from fractal_helpers.aws.addresses import AddressBook
 from fractal_helpers.aws.cache import Cache
-from fractal_helpers.aws.calls import Api, Observe, Waited, batches, ignore, member, unmeasured
+from fractal_helpers.aws.calls import (
+    Api,
+    Observe,
+    Waited,
+    batches,
+    hear_throttles,
+    ignore,
+    member,
+    unmeasured,
+)
 from fractal_helpers.aws.definitions import Definitions
 from fractal_helpers.aws.ec2 import Ec2Client
 from fractal_helpers.aws.limits import QuotaGroups
@@ -73,21 +83,18 @@ class EcsClient:
 
         self._api, self._once = api(clients.ecs), api(clients.ecs_once)
         self._sts = api(clients.sts)
-        self._launches = quotas.bucket("RunTask")
+        for client in (clients.ecs, clients.ec2):
+            hear_throttles(client, quotas)
         self._definitions = Definitions(self._api, self._once, monotonic=monotonic)
         self._book = AddressBook(self._api, Ec2Client(api(clients.ec2)), monotonic=monotonic)
         self._refused: Cache[tuple[str, str], bool] = Cache(_REFUSALS, monotonic=monotonic)
         self._now = now
 
-    def launch_permit(self) -> bool:
-        """Take one RunTask permit of the rate limit, without waiting; False: none is left now."""
-        return self._launches.try_take()
-
     def run_task(self, request: Mapping[str, Any]) -> RunTaskResult:
         """Send RunTask once; ``request`` is its whole body, with ``clientToken`` and count 1.
 
-        Takes no permit: call ``launch_permit`` first. ``OutcomeUnknown`` asks for the same body
-        again, ``TokenConflict`` names the tasks that the token is bound to. A result is no success:
+        Takes no token of the rate limit: the caller has drawn it. ``OutcomeUnknown`` asks for the
+        same body again, ``TokenConflict`` names the tasks that the token is bound to. A result is no success:
         either list may be empty or filled. Raises ValueError for a body without token or with
         another count.
         """
@@ -105,12 +112,13 @@ class EcsClient:
     def stop_task(self, cluster: ClusterArn, arn: TaskArn, reason: str) -> ObservedTask | None:
         """Ask ECS to stop a task (again): the task as it is now, None when ECS does not know it.
 
-        Returns before the task has stopped. ``reason`` is cut to 255 characters.
+        Returns before the task has stopped. ``reason`` is cut to 255 characters. Takes no token of
+        the rate limit: the caller has drawn it.
         """
         sent_at = self._now()
         params = {"cluster": cluster, "task": arn, "reason": reason[:_REASON_CHARACTERS]}
         try:
-            answer = self._api.call("StopTask", params)
+            answer = self._api.send("StopTask", params)
         except Rejected as error:
             if error.code == "InvalidParameterException" and _NOT_FOUND.search(str(error)):
                 return None

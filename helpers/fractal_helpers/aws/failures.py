@@ -63,6 +63,11 @@ def code_of(error: Exception) -> str:
     return type(error).__name__
 
 
+def is_throttle_code(code: str) -> bool:
+    """Whether a vendor's error code says by itself that calls come too fast."""
+    return _THROTTLES.search(code) is not None
+
+
 def classify(error: Exception, operation: str) -> FractalError:
     """Translate what boto3 raised for ``operation`` (``RunTask``) into one error of the tree.
 

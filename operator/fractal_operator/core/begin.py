@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from fractal_models.container import Attempt, Spec
-from fractal_operator.core import definitions, gates, permits, phases, rest, tokens
+from fractal_operator.core import definitions, gates, permits, phases, queueing, rest, tokens
 from fractal_operator.core.definitions import Wanted
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import DefinitionView, DeleteObject
@@ -17,6 +17,9 @@ from fractal_operator.core.verdict import Verdict
 
 def begin(state: State, spec: Spec) -> Verdict:
     """The intent of the next attempt, or what stands in its way."""
+    if not state.seen.selected:
+        text = "The object is let go of: its labels are not this installation's any more."
+        return Verdict(state, phases.waiting("Released", text))
     changed = renewed(state)
     final = rest.finished(state, spec) if not changed else None
     if final is not None:
@@ -47,7 +50,9 @@ def begin(state: State, spec: Spec) -> Verdict:
     want = definitions.wanted(state, spec, answer.result)
     if isinstance(want, str):
         return Verdict(state, phases.refused("InvalidSpec", want))
-    return _intent(state, spec, want, target.info.arn, changed=changed)
+    region = tokens.region_of(target.info.arn)
+    turn = queueing.launch(state, region, rest.resting(state))
+    return turn or _intent(state, spec, want, target.info.arn, changed=changed)
 
 
 def _over(state: State, spec: Spec, final: Situation) -> Verdict:

@@ -3,9 +3,11 @@
 Theory of operation. One pure function looks at what is, never at what changed, and answers with
 the next step. It is asked again after every step, and whenever anything may have changed.
 
-    1. No finalizer: put it on, alone. (Deleting: nothing is ours to do.)
+    1. Another installation's: leave it alone (sharing.py). No finalizer: put it on, alone.
+       (Deleting: nothing is ours to do.)
     2. Merge what ECS shows into what the status holds (merge.py): the status is a claim.
-    3. Judge, by what the user wants:
+    3. Not selected any more: finish what was begun, let go of it (sharing.part).
+       Else judge, by what the user wants:
          deleted      stop, see STOPPED, drop the finalizer               (ending.delete)
          not readable leave the task alone, say what is wrong             (_unreadable)
          paused       look, say what is, do nothing                       (holding.hold)
@@ -17,7 +19,8 @@ the next step. It is asked again after every step, and whenever anything may hav
                       an attempt nobody knows the outcome of: pursue it   (launch.pursue)
                       nothing: the next attempt, once every gate is open  (begin.begin)
     4. Turn the judgement into one step: reads first; else, if the status would change, that one
-       write; else the calls that the status already announces. So RunTask, StopTask and the end of
+       write; else the calls that the status already announces, but for those that wait for their
+       turn (queueing.py). So RunTask, StopTask and the end of
        the finalizer always come after a compare-and-swap write that says so: the write-ahead
        barrier, and the fence against a second operator.
 
@@ -46,6 +49,8 @@ from fractal_operator.core import (
     launch,
     merge,
     phases,
+    queueing,
+    sharing,
     steady,
     surge,
     tokens,
@@ -69,16 +74,23 @@ OTHER_INSTALLATION = "OtherInstallation"
 
 def decide(seen: Observation, policy: Policy) -> Plan:
     """The next step for one object. Total: every observation has a plan; it never raises."""
+    if sharing.left_alone(seen, policy):
+        return Plan(parted=not seen.selected)
     if FINALIZER not in seen.finalizers:
-        return Plan() if seen.deleting_since is not None else Plan((AddFinalizer(),))
-    verdict = judge(adoption.settled(merge.merge(seen, policy)))
+        leave = seen.deleting_since is not None or not seen.selected
+        return Plan(parted=not seen.selected) if leave else Plan((AddFinalizer(),))
+    state = adoption.settled(merge.merge(seen, policy))
+    parting = sharing.part(state)
+    if parting is not None:
+        return parting
+    verdict = queueing.stops(judge(state))
     if verdict.reads and not _learned(verdict):
         return Plan(verdict.reads)
     status = compose(verdict)
     if _may_skip_write(verdict, seen) or _says_the_same(status, seen.status):
         sweep, again_at = doubt.look(verdict.state)
         again_at = min(filter(None, (again_at, _again_at(verdict))), default=None)
-        return Plan(verdict.calls, again_at, verdict.wants_sweep or sweep)
+        return Plan(verdict.calls, again_at, verdict.wants_sweep or sweep, verdict.waits)
     region = tokens.region_of(status.attempt.cluster_arn) if status.attempt else ""
     return Plan((WriteStatus(status, region, verdict.arms),))
 
@@ -98,8 +110,11 @@ def _says_the_same(new: Status, old: Status) -> bool:
 
 
 def _again_at(verdict: Verdict) -> datetime | None:
-    """The next look; within a minute while a task is moving, to say so if ECS shows nothing."""
-    if not moving(verdict.state):
+    """The next look; within a minute while a task is moving, to say so if ECS shows nothing.
+
+    Not while its stop waits for its turn: there may be thousands, and each look costs.
+    """
+    if not moving(verdict.state) or any(permit == "StopTask" for _, permit in verdict.waits):
         return verdict.again_at
     limit = verdict.state.now + OVERDUE
     return min(verdict.again_at or limit, limit)
@@ -107,7 +122,7 @@ def _again_at(verdict: Verdict) -> datetime | None:
 
 def _may_skip_write(verdict: Verdict, seen: Observation) -> bool:
     """Nothing new to say; or the last step of a deletion: the status would go with the object."""
-    if verdict.quiet and seen.status.conditions:
+    if verdict.quiet and (seen.status.conditions or verdict.brief):
         return True
     return any(isinstance(call, RemoveFinalizer) for call in verdict.calls)
 

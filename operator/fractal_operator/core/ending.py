@@ -5,7 +5,7 @@ attempt whose outcome is unknown is drained first (launch.py): what appears is s
 """
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from fractal_models.container import Attempt, ConditionStatus, DeletionPolicy, Role, Task
 from fractal_models.observed import ObservedTask
@@ -17,6 +17,7 @@ from fractal_operator.core import (
     failures,
     losses,
     phases,
+    queueing,
     tokens,
 )
 from fractal_operator.core.annotations import ABANDON
@@ -72,6 +73,13 @@ def _stop_is_due(state: State, task: ObservedTask) -> bool:
     return task.desired_status != "STOPPED" and state.now - last.at >= STOP_AGAIN
 
 
+def look_again(state: State) -> datetime | None:
+    """When to look whether a stop has to be repeated; None while each waits for its turn."""
+    due = [call.region for call in stop_calls(state) if isinstance(call, StopTask)]
+    waits = due and all(queueing.since(state, region, "StopTask") for region in due)
+    return None if waits else state.now + STOP_AGAIN
+
+
 def lookups(state: State) -> tuple[Action, ...]:
     """The lookup that a long missing task still needs before it counts as lost."""
     found, attempt = state.seen.lookup, state.attempt
@@ -107,7 +115,7 @@ def wind_down(state: State, reason: str, waiting: Situation) -> Verdict | None:
         refused_stop(state, waiting),
         reads=lookups(state),
         calls=stop_calls(state),
-        again_at=state.now + STOP_AGAIN,
+        again_at=look_again(state),
     )
 
 
@@ -217,18 +225,32 @@ def _unswept(state: State) -> bool:
     )
 
 
+def _limit(verdict: Verdict) -> datetime:
+    """Until when a deletion may take without anything being wrong."""
+    state, seen = verdict.state, verdict.state.seen
+    assert seen.deleting_since is not None
+    times = [seen.deleting_since + STUCK_AFTER]
+    attempt = state.unresolved
+    if attempt is not None:
+        drained = draining.last_issued(state, attempt) + draining.DRAIN
+        times.append(drained + timedelta(seconds=60))
+    ends = doubt.keeps(seen)
+    if ends is not None:
+        times.append(ends + timedelta(seconds=60))
+    # The stop may have waited for its turn for long.
+    times += [call.first + STUCK_AFTER for call in seen.stops.values() if call.first is not None]
+    due = {call.arn for call in verdict.calls if isinstance(call, StopTask)}
+    if due - set(seen.stops):
+        times.append(seen.now + STUCK_AFTER)
+    return max(times)
+
+
 def _or_stuck(verdict: Verdict) -> Verdict:
     """The verdict, saying after five minutes that ECS does not confirm, why, and what to do."""
     seen = verdict.state.seen
-    assert seen.deleting_since is not None
-    limit = seen.deleting_since + STUCK_AFTER
-    attempt = verdict.state.unresolved
-    if attempt is not None:
-        drained = draining.last_issued(verdict.state, attempt) + draining.DRAIN
-        limit = max(limit, drained + timedelta(seconds=60))
-    ends = doubt.keeps(seen)
-    if ends is not None:
-        limit = max(limit, ends + timedelta(seconds=60))
+    if queueing.held(verdict):
+        return verdict  # nobody has asked ECS yet
+    limit = _limit(verdict)
     if seen.now < limit:
         again = min(verdict.again_at or limit, limit)
         return replace(verdict, again_at=again)

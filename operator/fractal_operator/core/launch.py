@@ -25,6 +25,7 @@ from fractal_operator.core import (
     gates,
     permits,
     phases,
+    queueing,
     rest,
     tokens,
 )
@@ -125,6 +126,9 @@ def _send(state: State, spec: Spec, attempt: Attempt, known: Launch | None) -> V
     due = next_call_at(state, attempt, known)
     if due > state.now:
         return Verdict(state, situation, again_at=due)
+    turn = queueing.launch(state, region, situation)
+    if turn is not None:
+        return turn
     again = attempt.model_copy(
         update={
             "definition_arn": want.definition.arn,

@@ -188,6 +188,8 @@ class Observation:
     retained: Mapping[TaskArn, Stop] = field(default_factory=dict)
     adopted: Mapping[TaskArn, Stop] = field(default_factory=dict)
     created_at: datetime | None = None
+    selected: bool = True
+    """Whether the object's labels make it this installation's."""
     bare_since: datetime | None = None
     highest: int = 0
     """The highest attempt that this process has seen in the status."""
@@ -304,10 +306,12 @@ class Plan:
 
     The actions never cross a write-ahead barrier: a plan that writes to Kubernetes does only that,
     once, and is followed by a fresh decision. No actions and no ``again_at``: converged. ``waits``
-    are the lines (region, permit) in which the object stands rightly.
+    are the lines (region, permit) in which the object stands rightly. ``parted``: the object is not
+    this installation's any more, and is to be forgotten.
     """
 
     actions: tuple[Action, ...] = ()
     again_at: datetime | None = None
     wants_sweep: bool = False
     waits: tuple[tuple[str, Permit], ...] = ()
+    parted: bool = False

@@ -134,7 +134,7 @@ def replacing(state: State) -> Verdict:
         ending.refused_stop(state, situation),
         reads=ending.lookups(state),
         calls=ending.stop_calls(state),
-        again_at=state.now + ending.STOP_AGAIN,
+        again_at=ending.look_again(state),
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fractal_operator.core.phases import Situation
-from fractal_operator.core.plan import Action
+from fractal_operator.core.plan import Action, Permit
 from fractal_operator.core.state import State
 
 
@@ -12,7 +12,8 @@ from fractal_operator.core.state import State
 class Verdict:
     """One judgement: what the status shall hold and say, what to read first, what to call after.
 
-    ``quiet``: nothing has been found out yet, so what the status says already stays.
+    ``quiet``: nothing has been found out yet, so what the status says already stays; ``brief``:
+    even of a new object nothing is said for so short a time. ``waits``: see Plan.
     """
 
     state: State
@@ -23,3 +24,5 @@ class Verdict:
     arms: int = 0
     wants_sweep: bool = False
     quiet: bool = False
+    brief: bool = False
+    waits: tuple[tuple[str, Permit], ...] = ()

@@ -43,8 +43,9 @@ from fractal_operator.shell.calls import Calls
 from fractal_operator.shell.launches import Launches
 from fractal_operator.shell.leader import NOT_LEADING
 from fractal_operator.shell.memory import Memories, Memory
-from fractal_operator.shell.objects import Body, Objects, uid_of
+from fractal_operator.shell.objects import Body, Objects, is_of, key_of, uid_of
 from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.permits import Permits, Waiter
 from fractal_operator.shell.record import Recorder
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Actor:
         memories: Memories,
         observer: Observer,
         recorder: Recorder,
+        permits: Permits,
         policy: Policy,
         metrics: Metrics,
         leads: Callable[[], bool],
@@ -76,15 +78,17 @@ class Actor:
         self._policy = policy
         self._metrics = metrics
         self._leads = leads
-        self._launches = Launches(ecs, clock, observer, metrics)
-        self._calls = Calls(ecs, clock, observer, metrics)
+        self._permits = permits
+        self._launches = Launches(ecs, clock, observer, permits, metrics)
+        self._calls = Calls(ecs, clock, observer, permits, metrics)
 
     async def act(self, key: ObjectKey, body: Body, seen: Observation, plan: Plan) -> Body | None:
         """Do a plan's actions; the object as it stands then, None once it is gone.
 
-        Raises Unavailable at the first action that is due when this process leads no more.
+        Raises Unavailable at the first action that is due when this process leads no more, and
+        NoPermit at the first that has to wait for its turn.
         """
-        memory = self._memories.of(seen.uid)
+        memory, waiter = self._memories.of(seen.uid), Waiter(seen.namespace, seen.uid)
         try:
             for action in plan.actions:
                 if not self._leads():
@@ -97,14 +101,14 @@ class Actor:
                     case WriteStatus():
                         body = await self._write_status(body, seen, memory, action)
                     case RunTask():
-                        await self._launches.run_task(memory, action)
+                        await self._launches.run_task(waiter, memory, action)
                     case StopTask():
-                        await self._calls.stop_task(memory, action)
+                        await self._calls.stop_task(waiter, memory, action)
                     case TagTask():
                         await self._calls.tag_task(memory, action)
                     case DeleteObject():
                         await self._kube.delete(body)
-                        return await self._reread(key, seen.uid)
+                        return await self.reread(key, seen.uid)
                     case Find():
                         await self._calls.find(memory, action)
                     case Resolve() | Ensure():
@@ -112,10 +116,10 @@ class Actor:
                     case _:
                         assert_never(action)
         except (Conflict, Gone):
-            return await self._reread(key, seen.uid)
+            return await self.reread(key, seen.uid)
         return body
 
-    async def _reread(self, key: ObjectKey, uid: str) -> Body | None:
+    async def reread(self, key: ObjectKey, uid: str) -> Body | None:
         """Somebody else wrote first, or the object is gone: read, and decide again."""
         fresh = await self._kube.get(key)
         if fresh is None or uid_of(fresh) != uid:  # gone, even if a namesake has taken its place
@@ -128,13 +132,23 @@ class Actor:
 
     def vanished(self, body: Body) -> None:
         """The object is gone from the API: tell Postgres, and forget it."""
+        status, install = Status.from_json(body.get("status")), self._policy.install
+        if is_of(body, install):
+            self._recorder.offer(
+                [rows.app_state(body, status, install, self._clock.now(), gone=True)]
+            )
+        self._forget(body)
+
+    def part(self, body: Body) -> None:
+        """The object is another installation's from now on: forget it, but for its rows."""
+        self._objects.gone(key_of(body), uid_of(body))
+        self._forget(body)
+
+    def _forget(self, body: Body) -> None:
         uid = uid_of(body)
-        status = Status.from_json(body.get("status"))
-        self._recorder.offer(
-            [rows.app_state(body, status, self._policy.install, self._clock.now(), gone=True)]
-        )
         self._observer.tasks.forget(uid)
         self._memories.forget(uid)
+        self._permits.keep(Waiter(body["metadata"]["namespace"], uid))
 
     async def _add_finalizer(self, body: Body, memory: Memory) -> Body:
         others = body["metadata"].get("finalizers", ())
@@ -162,7 +176,7 @@ class Actor:
         self, body: Body, seen: Observation, memory: Memory, action: WriteStatus
     ) -> Body:
         if action.arms:
-            self._launches.take_permit(memory, action.region)
+            self._launches.secure(Waiter(seen.namespace, seen.uid), action.region)
             self._doubt(seen, memory, action.arms)
         new = action.status
         wanted = new.to_json()

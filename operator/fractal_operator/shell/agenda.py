@@ -11,6 +11,11 @@ from fractal_operator.shell.objects import Objects, key_of
 from fractal_operator.shell.workqueue import WorkQueue
 
 
+def namespace_of(key: ObjectKey) -> str:
+    """The lane of a key: namespaces take turns."""
+    return key.namespace
+
+
 class Agenda:
     """The known objects and the queue of their keys. ``led`` is set when this process leads,
     ``news`` whenever there may be something to take from the queue."""

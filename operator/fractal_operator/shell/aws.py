@@ -9,10 +9,12 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fractal_helpers.aws.ecs import EcsClient
+from fractal_helpers.aws.limits import QuotaGroups, Quotas
 from fractal_models.errors import FractalError, Rejected, Unavailable
 from fractal_models.observed import (
     Address,
@@ -35,6 +37,9 @@ SEND_SECONDS = 5.0
 REGION_SHARE = 4
 """One region gets this part of the threads: another's silence leaves it its own, and workers."""
 
+WAITING_SHARE = 2
+"""All but launches and stops get this part of that: they may wait for tokens of the rate limit in
+their threads, and must not hold up those two, which do not."""
 
 IDLE_SECONDS = 900.0
 """A region without a call for so long is in no cluster's use: those are swept more often."""
@@ -82,7 +87,9 @@ class DaemonPool:
 class _Region:
     """``calls`` wait or run; only their threads make the client, and only the loop all else."""
 
+    quotas: QuotaGroups
     share: asyncio.Semaphore
+    waiting: asyncio.Semaphore
     used_at: float
     client: EcsClient | None = None
     calls: int = 0
@@ -93,6 +100,7 @@ class AwsEcs:
     """See :class:`fractal_operator.ports.Ecs`. ``make`` builds the client of a region.
 
     A call that changes something is sent only if ``leads`` says so in its thread, just before.
+    ``quotas`` are those that the clients draw on, too.
     """
 
     def __init__(
@@ -101,7 +109,9 @@ class AwsEcs:
         threads: int,
         clock: Clock,
         leads: Callable[[], bool],
+        quotas: Quotas,
     ) -> None:
+        self._quotas = quotas
         self._make = make
         self._regions: dict[str, _Region] = {}
         self._lock = threading.Lock()
@@ -115,7 +125,12 @@ class AwsEcs:
         now = self._clock.monotonic()
         region = self._regions.get(name)
         if region is None:
-            region = self._regions[name] = _Region(asyncio.Semaphore(self._share), now)
+            region = self._regions[name] = _Region(
+                self._quotas.of(name),
+                asyncio.Semaphore(self._share),
+                asyncio.Semaphore(max(1, self._share // WAITING_SHARE)),
+                now,
+            )
         region.used_at = now
         idle = [(key, each) for key, each in self._regions.items() if each.calls == 0]
         silent = [(each.used_at, key) for key, each in idle if not each.answered and key != name]
@@ -143,40 +158,38 @@ class AwsEcs:
                 f"cannot make AWS clients for region {region!r}: {error}", code=type(error).__name__
             ) from error
 
-    async def _run(self, name: str, call: Callable[[EcsClient], Answer]) -> Answer:
+    async def _run(
+        self, name: str, call: Callable[[EcsClient], Answer], *, waits: bool = True
+    ) -> Answer:
         region = self._region(name)
         region.calls += 1
         try:
-            return await self._in_turn(name, region, call)
+            async with AsyncExitStack() as shares:
+                try:
+                    async with asyncio.timeout(SEND_SECONDS):
+                        for share in (region.waiting, region.share) if waits else (region.share,):
+                            await shares.enter_async_context(share)
+                except TimeoutError:
+                    text = f"too many calls to AWS in {name} are unanswered: this one was not sent"
+                    raise Unavailable(text) from None
+                answer = await self._pool.run(lambda: call(self._client(name, region)))
         finally:
             region.calls -= 1
-
-    async def _in_turn(
-        self, name: str, region: _Region, call: Callable[[EcsClient], Answer]
-    ) -> Answer:
-        try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await region.share.acquire()
-        except TimeoutError:
-            text = f"too many calls to AWS in {name} are unanswered: this one was not sent"
-            raise Unavailable(text) from None
-        try:
-            answer = await self._pool.run(lambda: call(self._client(name, region)))
-        finally:
-            region.share.release()
         region.answered = True
         return answer
 
-    async def _change(self, region: str, call: Callable[[EcsClient], Answer]) -> Answer:
+    async def _change(
+        self, region: str, call: Callable[[EcsClient], Answer], *, waits: bool = True
+    ) -> Answer:
         def send(client: EcsClient) -> Answer:
             if not self._leads():
                 raise Unavailable(NOT_LEADING)
             return call(client)
 
-        return await self._run(region, send)
+        return await self._run(region, send, waits=waits)
 
-    def launch_permit(self, region: str) -> bool:
-        return self._client(region, self._region(region)).launch_permit()
+    def draw(self, region: str, operation: str) -> float:
+        return self._region(region).quotas.draw(operation)
 
     def forget_definition(self, region: str, reference: str) -> None:
         known = self._regions.get(region)
@@ -205,12 +218,15 @@ class AwsEcs:
                 raise Unavailable("RunTask was not sent: no thread was free in time")
             return client.run_task(request)
 
-        return await self._change(region, send)
+        return await self._change(region, send, waits=False)
 
     async def stop_task(
         self, region: str, cluster: ClusterArn, arn: TaskArn, reason: str
     ) -> ObservedTask | None:
-        return await self._change(region, lambda client: client.stop_task(cluster, arn, reason))
+        def send(client: EcsClient) -> ObservedTask | None:
+            return client.stop_task(cluster, arn, reason)
+
+        return await self._change(region, send, waits=False)
 
     async def tag_task(self, region: str, arn: TaskArn, tags: Mapping[str, str]) -> None:
         await self._change(region, lambda client: client.tag_task(arn, tags))

@@ -24,6 +24,7 @@ from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs
 from fractal_operator.shell.memory import Memory
 from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.permits import Permits, Waiter
 from fractal_operator.shell.problems import problem_of
 
 log = logging.getLogger(__name__)
@@ -32,24 +33,29 @@ log = logging.getLogger(__name__)
 class Calls:
     """StopTask, tags, lookups and task definitions, as plans ask for them."""
 
-    def __init__(self, ecs: Ecs, clock: Clock, observer: Observer, metrics: Metrics) -> None:
+    def __init__(
+        self, ecs: Ecs, clock: Clock, observer: Observer, permits: Permits, metrics: Metrics
+    ) -> None:
         self._ecs = ecs
         self._clock = clock
         self._observer = observer
+        self._permits = permits
         self._metrics = metrics
 
-    async def stop_task(self, memory: Memory, action: StopTask) -> None:
-        """Ask ECS to stop a task; the answer shows it as it is then."""
-        now = self._clock.now()
+    async def stop_task(self, waiter: Waiter, memory: Memory, action: StopTask) -> None:
+        """Ask ECS to stop a task; the answer shows it as it is then. Raises NoPermit."""
+        self._permits.use(action.region, "StopTask", waiter)
+        now, known = self._clock.now(), memory.stops.get(action.arn)
+        first = (known.first if known is not None else None) or now
         try:
             task = await self._ecs.stop_task(
                 action.region, action.cluster, action.arn, action.reason
             )
         except FractalError as error:
-            memory.stops[action.arn] = Stop(now, problem_of(error, now))
+            memory.stops[action.arn] = Stop(now, problem_of(error, now), first)
             log.warning("StopTask of %s failed: %s", action.arn, error)
             return
-        memory.stops[action.arn] = Stop(now)
+        memory.stops[action.arn] = Stop(now, first=first)
         self._metrics.stopped(action.reason)
         self._observed(action.arn, task, now)
 

@@ -9,8 +9,8 @@ from fractal_operator.core import broken
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock
 from fractal_operator.shell.clusters import Cluster, Clusters
-from fractal_operator.shell.objects import Body, Objects
-from fractal_operator.shell.reconcile import Reconciler
+from fractal_operator.shell.objects import Body, Objects, is_of
+from fractal_operator.shell.permits import Permits
 from fractal_operator.shell.record import Recorder
 
 GAUGE_SECONDS = 5.0
@@ -27,14 +27,16 @@ class Gauges:
         metrics: Metrics,
         objects: Objects,
         clusters: Clusters,
-        reconciler: Reconciler,
+        permits: Permits,
         recorder: Recorder,
+        install: str,
     ) -> None:
+        self._install = install
         self._clock = clock
         self._metrics = metrics
         self._objects = objects
         self._clusters = clusters
-        self._reconciler = reconciler
+        self._permits = permits
         self._recorder = recorder
         self._known: dict[tuple[str, str], datetime] = {}
 
@@ -56,7 +58,8 @@ class Gauges:
         """Set all gauges once."""
         metrics, now = self._metrics, self._clock.now()
         self._of_objects(now)
-        metrics.launches_waiting.set(self._reconciler.unpermitted())
+        metrics.lines(self._permits.standings())
+        metrics.quotas()
         clusters = self._clusters.all()
         metrics.launches_paused.set(sum(1 for cluster in clusters if cluster.paused))
         self._known = {_name(each): self._known.get(_name(each), now) for each in clusters}
@@ -67,8 +70,11 @@ class Gauges:
     def _of_objects(self, now: datetime) -> None:
         phases: dict[str, int] = {}
         conditions: dict[tuple[str, str], int] = {}
-        stuck, oldest = 0, 0.0
+        stuck, oldest, elsewhere = 0, 0.0, 0
         for body in self._objects.bodies():
+            if not is_of(body, self._install):
+                elsewhere += 1
+                continue
             status = body.get("status")
             phase = str(status.get("phase", "")) if isinstance(status, Mapping) else ""
             phases[phase] = phases.get(phase, 0) + 1
@@ -78,6 +84,7 @@ class Gauges:
                 conditions[told] = conditions.get(told, 0) + 1
             stuck += "deletionTimestamp" in body["metadata"] and _stuck(listed)
             oldest = max(oldest, _deleting(body, now))
+        self._metrics.objects_elsewhere.set(elsewhere)
         self._metrics.phases(phases, [phase.value for phase in Phase])
         self._metrics.condition_counts(conditions)
         self._metrics.stuck_deletions.set(stuck)

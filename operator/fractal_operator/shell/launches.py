@@ -19,6 +19,7 @@ from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs
 from fractal_operator.shell.memory import Memory
 from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.permits import NoPermit, Permits, Waiter
 from fractal_operator.shell.problems import problem_of
 
 log = logging.getLogger(__name__)
@@ -28,38 +29,34 @@ DENIED_DEFINITIONS = 10
 """So many definitions refused at a time are no one's own choice: the whole cluster is closed."""
 
 
-class NoPermit(Exception):
-    """The launch rate limit has nothing left: come back in a moment."""
-
-
 class Launches:
-    """Launch permits, RunTask calls, and the breaker that a refused access trips."""
+    """RunTask calls, and the breaker that a refused access trips."""
 
-    def __init__(self, ecs: Ecs, clock: Clock, observer: Observer, metrics: Metrics) -> None:
+    def __init__(
+        self, ecs: Ecs, clock: Clock, observer: Observer, permits: Permits, metrics: Metrics
+    ) -> None:
         self._ecs = ecs
         self._clock = clock
         self._observer = observer
+        self._permits = permits
         self._metrics = metrics
         self._breakers: defaultdict[tuple[str, str], dict[str, Problem]] = defaultdict(dict)
 
-    def take_permit(self, memory: Memory, region: str) -> None:
-        """Take a launch permit for the object's next RunTask, unless it holds one."""
-        if memory.permit != region:
-            if not self._ecs.launch_permit(region):
-                raise NoPermit
-            memory.permit = region
+    def secure(self, waiter: Waiter, region: str) -> None:
+        """See to it that there is a permit for the object's next RunTask; raises NoPermit."""
+        if not self._permits.ask(region, "RunTask", waiter):
+            raise NoPermit
 
-    async def run_task(self, memory: Memory, action: RunTask) -> None:
+    async def run_task(self, waiter: Waiter, memory: Memory, action: RunTask) -> None:
         """Call RunTask once; what is known then of the attempt goes into ``memory``.
 
         Raises NoPermit.
         """
+        self._permits.use(action.region, "RunTask", waiter)
         known = memory.launch
         if known is None or known.attempt != action.attempt:
             known = Launch(action.attempt, certain=False)
         calls = known.calls + 1
-        self.take_permit(memory, action.region)
-        memory.permit = ""
         try:
             result = await self._ecs.run_task(action.region, action.request)
         except TokenConflict as error:

@@ -7,7 +7,7 @@ the tasks. What it has sighted is kept in memory only, so a new leader begins an
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from fractal_models.errors import FractalError, Unavailable
@@ -19,12 +19,16 @@ from fractal_operator.ports import Clock, Ecs, Kube, ObjectKey
 from fractal_operator.shell.clusters import Clusters
 from fractal_operator.shell.leader import NOT_LEADING
 from fractal_operator.shell.objects import uid_of
+from fractal_operator.shell.permits import NoPermit, Permits, Waiter
 from fractal_operator.shell.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 300.0
 """Between two rounds; a task is stopped in the second one that finds it an orphan."""
+
+TURN_SECONDS = 1.0
+"""Between two looks whether it is an orphan's turn to be stopped."""
 
 _UNPROVEN = "it is left alone: its startedBy or its tags do not prove that it is ours"
 _STOPPED = "it is stopped once it is old enough"
@@ -33,6 +37,7 @@ _REPORTED = "it is left alone: FRACTAL_REAPER is report"
 
 class Reaper:
     """``reap`` is the loop, ``round`` one look. With ``stops`` False it reports, and stops none.
+    With ``selects`` the lists leave objects out that exist.
 
     It acts as long as ``leads`` says that this process leads.
     """
@@ -46,16 +51,20 @@ class Reaper:
         tasks: Tasks,
         clusters: Clusters,
         reaping: Reaping,
+        permits: Permits,
         metrics: Metrics,
         leads: Callable[[], bool],
         stops: bool,
+        selects: bool = False,
     ) -> None:
+        self._selects = selects
         self._kube = kube
         self._ecs = ecs
         self._clock = clock
         self._tasks = tasks
         self._clusters = clusters
         self._reaping = reaping
+        self._permits = permits
         self._metrics = metrics
         self._leads = leads
         self._stops = stops
@@ -83,12 +92,37 @@ class Reaper:
         bodies = await self._kube.list()
         suspects = orphans.unclaimed(known, bodies, self._reaping.install)
         found, unanswered = await self._described(suspects)
-        census = Census(self._clock.now(), len(known), len(bodies), found, unanswered)
+        found, unselected, unread = await self._read(found)
+        unanswered |= unread
+        census = Census(self._clock.now(), len(known), len(bodies), found, unanswered, unselected)
         judgement = orphans.judge(census, self._first, self._reaping)
         self._tell(census, judgement)
         self._first = dict(judgement.first)
         for task in judgement.stop if self._stops else ():
-            await self._stop(task)
+            await self._in_turn(task)
+
+    async def _read(
+        self, found: Sequence[ObservedTask]
+    ) -> tuple[list[ObservedTask], frozenset[TaskArn], frozenset[TaskArn]]:
+        """The orphans whose fate a read of their object settles, if the list was a selection.
+
+        All that are left, those of them whose object exists, and those without an answer.
+        """
+        there: set[TaskArn] = set()
+        unread: set[TaskArn] = set()
+        for task in found if self._selects else ():
+            if orphans.kind(task, self._reaping) is not Kind.TASK:
+                continue
+            try:
+                body = await self._kube.get(_name(task))
+            except FractalError as error:
+                log.warning("whether task %s has an object cannot be told: %s", task.arn, error)
+                unread.add(task.arn)
+                continue
+            if body is not None and uid_of(body) in orphans.uids(task, self._reaping.install):
+                there.add(task.arn)
+        left = [task for task in found if task.arn not in unread]
+        return left, frozenset(there), frozenset(unread)
 
     async def _described(
         self, suspects: Iterable[ObservedTask]
@@ -129,7 +163,17 @@ class Reaper:
         if judgement.held:
             log.error(judgement.held)
 
-    async def _stop(self, task: ObservedTask) -> None:
+    async def _in_turn(self, task: ObservedTask) -> None:
+        """Stop one orphan when it is its turn among all that is to be stopped."""
+        region, waiter = tokens.region_of(task.arn), Waiter(_name(task).namespace, task.arn)
+        try:
+            while not self._permits.ask(region, "StopTask", waiter):
+                await self._clock.sleep(TURN_SECONDS)
+            await self._stop(task, waiter)
+        finally:
+            self._permits.keep(waiter)
+
+    async def _stop(self, task: ObservedTask, waiter: Waiter) -> None:
         """Stop one orphan, if a fresh read does not show its object: a list may be stale."""
         key = _name(task)
         try:
@@ -139,13 +183,15 @@ class Reaper:
                 return
             if not self._leads():
                 raise Unavailable(NOT_LEADING)
+            region = tokens.region_of(task.arn)
+            self._permits.use(region, "StopTask", waiter)
             after = await self._ecs.stop_task(
-                tokens.region_of(task.arn),
+                region,
                 task.cluster_arn,
                 task.arn,
                 f"its FractalContainer {key} is gone",
             )
-        except FractalError as error:
+        except (FractalError, NoPermit) as error:
             log.warning("the orphaned task %s was not stopped: %s", task.arn, error)
             return
         log.warning("stopped task %s: its FractalContainer %s is gone", task.arn, key)

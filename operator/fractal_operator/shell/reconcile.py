@@ -6,22 +6,24 @@ Thin on purpose: what to do stands in ``core``; how each action is done, in act.
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from fractal_models.container import Status
 from fractal_models.errors import FractalError
-from fractal_operator.core import adoption, backoff, rows
+from fractal_operator.core import adoption, rows, sharing
 from fractal_operator.core.decide import decide
 from fractal_operator.core.plan import FINALIZER, ClusterView, Observation, Plan, Policy
 from fractal_operator.ports import Clock, ObjectKey
 from fractal_operator.shell import places
 from fractal_operator.shell.act import Actor
-from fractal_operator.shell.launches import NoPermit
+from fractal_operator.shell.bystander import Bystander
 from fractal_operator.shell.memory import Memories
-from fractal_operator.shell.objects import Body, Objects, key_of
+from fractal_operator.shell.objects import Body, Objects, is_of, key_of, uid_of
 from fractal_operator.shell.observe import Observer
+from fractal_operator.shell.permits import NoPermit, Permits, Waiter
 from fractal_operator.shell.places import Place
 from fractal_operator.shell.record import Recorder
 
@@ -29,11 +31,6 @@ log = logging.getLogger(__name__)
 
 STEPS = 16
 """More than any path from one rest to the next needs; a bound on calls, not a tuning value."""
-
-PERMIT_SECONDS = 1.0
-PERMITS_PER_SECOND = 20.0
-"""How often objects that wait for a permit ask, all together: RunTask's quota on Fargate."""
-PERMIT_CAP_SECONDS = 60.0
 
 
 class Unsettled(FractalError):
@@ -59,6 +56,8 @@ class Reconciler:
         observer: Observer,
         recorder: Recorder,
         actor: Actor,
+        permits: Permits,
+        bystander: Bystander,
         policy: Policy,
     ) -> None:
         self._clock = clock
@@ -67,8 +66,14 @@ class Reconciler:
         self._observer = observer
         self._recorder = recorder
         self._actor = actor
+        self._permits = permits
+        self._bystander = bystander
         self._policy = policy
-        self._unpermitted: set[ObjectKey] = set()
+        self._doubtful: set[str] = set()
+
+    def doubt(self, uid: str) -> None:
+        """Read the object before the next decision: it is gone, or not selected any more."""
+        self._doubtful.add(uid)
 
     async def reconcile(self, key: ObjectKey) -> Rest:
         """Bring one object as far as it can be brought now.
@@ -77,32 +82,27 @@ class Reconciler:
         Unsettled if it does not come to rest.
         """
         body = self._objects.get(key)
+        if body is not None and uid_of(body) in self._doubtful:
+            doubted = uid_of(body)
+            body = await self._actor.reread(key, doubted)
+            self._doubtful.discard(doubted)
         for _ in range(STEPS):
             if body is None:
-                self._unpermitted.discard(key)
                 return Rest()
             seen = self.observe(body)
             plan = decide(seen, self._policy)
+            if plan.parted:
+                self._actor.part(body)
+                return Rest()
+            if sharing.left_alone(seen, self._policy):
+                return Rest(await self._bystander.look(body, seen.status))
+            self._bystander.forget(seen.uid)
             if not plan.actions:
-                self._unpermitted.discard(key)
                 return self._rest(body, seen, plan)
-            try:
+            # Without a permit it stands in line now: decide again, what to do meanwhile.
+            with suppress(NoPermit):
                 body = await self._actor.act(key, body, seen, plan)
-            except NoPermit:
-                return self._queue_up(key)
-            self._unpermitted.discard(key)
         raise Unsettled(f"it did not come to rest in {STEPS} steps")
-
-    def _queue_up(self, key: ObjectKey) -> Rest:
-        """Come back for a launch permit; the more wait, the more rarely each asks."""
-        self._unpermitted.add(key)
-        waiting = len(self._unpermitted) / PERMITS_PER_SECOND
-        share = backoff.spread(key, self._clock.monotonic())
-        return Rest(PERMIT_SECONDS + 2 * share * min(waiting, PERMIT_CAP_SECONDS))
-
-    def unpermitted(self) -> int:
-        """How many objects wait for a launch permit."""
-        return len(self._unpermitted)
 
     def observe(self, body: Body) -> Observation:
         """All that is known of one object now, without asking anybody."""
@@ -111,8 +111,9 @@ class Reconciler:
         reading = memory.read(body)
         status = reading.status
         finalizers = tuple(meta.get("finalizers", ()))
-        self._observer.tasks.claim(meta["uid"], (task.arn for task in status.tasks))
         annotations = meta.get("annotations") or {}
+        ours = not sharing.elsewhere(status, self._policy.install)
+        self._observer.tasks.claim(meta["uid"], (each.arn for each in status.tasks if ours))
         sought = adoption.sought(annotations, status, self._policy, meta["namespace"])
         self._observer.tasks.wish(meta["uid"], sought)
         tasks = self._observer.tasks.of(meta["uid"])
@@ -160,13 +161,17 @@ class Reconciler:
             retained=memory.retained,
             adopted=memory.adopted,
             created_at=_time(meta.get("creationTimestamp")),
+            selected=self._policy.selector.selects(meta.get("labels")),
             bare_since=bare_since,
             highest=memory.highest,
             breaker=self._actor.breaker(target_view, _definition(status)),
+            queued=self._permits.queued(Waiter(meta["namespace"], meta["uid"])),
         )
 
     def clusters(self, body: Body) -> list[Place]:
         """The clusters (region, name or ARN) that matter to an object. Never raises."""
+        if not is_of(body, self._policy.install):
+            return []
         try:
             places = self._places(body, Status.from_json(body.get("status")))
         except Exception:  # asked of all objects at once: one's trouble is no other's
@@ -183,6 +188,7 @@ class Reconciler:
 
     def _rest(self, body: Body, seen: Observation, plan: Plan) -> Rest:
         """Nothing to do now: tell Postgres how things stand, and say when to look again."""
+        self._permits.keep(Waiter(seen.namespace, seen.uid), plan.waits)
         if FINALIZER not in seen.finalizers:
             return Rest()  # it is going: Postgres was told the last of it before the finalizer went
         if plan.wants_sweep and seen.target is not None:

@@ -6,6 +6,7 @@ what is proven of the one holds of the other.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from fractal_models.records import Refused
 from fractal_operator.core.losses import LOST_AFTER
@@ -17,6 +18,7 @@ from fractal_operator.ports import Clock, Ecs, Events, Kube, Ledger
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.audit import Auditor
+from fractal_operator.shell.bystander import Bystander
 from fractal_operator.shell.clusters import Clusters
 from fractal_operator.shell.events import Pollers
 from fractal_operator.shell.gauges import Gauges
@@ -24,9 +26,11 @@ from fractal_operator.shell.hearing import Hearing
 from fractal_operator.shell.leader import Leader
 from fractal_operator.shell.memory import Memories
 from fractal_operator.shell.news import News
-from fractal_operator.shell.objects import uid_of
+from fractal_operator.shell.objects import Body, is_of, uid_of
 from fractal_operator.shell.observe import Observer, Pace
+from fractal_operator.shell.permits import Permits
 from fractal_operator.shell.poison import Poison
+from fractal_operator.shell.prune import Pruner
 from fractal_operator.shell.reap import Reaper
 from fractal_operator.shell.reconcile import Reconciler
 from fractal_operator.shell.record import Recorder
@@ -43,7 +47,8 @@ from fractal_operator.shell.workers import Workers
 class Knobs:
     """What the settings choose: reconciles at a time, how often ECS is swept, seconds between two
     rings, the clusters whose mass loss somebody has confirmed, the watched namespaces (none: all),
-    whether orphans are stopped or only told of, and how many calls wait for task events."""
+    whether orphans are stopped or only told of, how many calls wait for task events, and for how
+    long the database keeps what is over (None: for ever)."""
 
     workers: int
     pace: Pace
@@ -52,6 +57,7 @@ class Knobs:
     namespaces: tuple[str, ...] = ()
     reaps: bool = True
     pollers: int = 2
+    keep: timedelta | None = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,7 @@ class Shell:
     clusters: Clusters
     tasks: Tasks
     observer: Observer
+    permits: Permits
     recorder: Recorder
     actor: Actor
     reconciler: Reconciler
@@ -71,6 +78,7 @@ class Shell:
     workers: Workers
     sweeps: Sweeps
     recording: Recording
+    pruner: Pruner | None
     reaper: Reaper
     stream: Stream
     pollers: Pollers | None
@@ -104,7 +112,13 @@ def wire(
         for body in objects.bodies():
             agenda.wake(uid_of(body))
 
-    recorder = Recorder(ledger, clock, refused=refused, replay=replay)
+    def known(uid: str) -> Body | None:
+        key = objects.key(uid)
+        body = objects.get(key) if key is not None else None
+        return body if body is not None and is_of(body, policy.install) else None
+
+    recorder = Recorder(ledger, clock, refused=refused, replay=replay, keep=knobs.keep)
+    pruner = Pruner(ledger, clock, metrics, knobs.keep) if knobs.keep is not None else None
     tasks = Tasks(policy.install, agenda.wake, duplicate)
     stream = Stream(clock, missed=metrics.events_missed.inc)
     if events is not None:
@@ -122,6 +136,7 @@ def wire(
     )
     # Between two audits nothing is shown of a task that runs on.
     shown_within = LOST_AFTER if events is None else LOST_AFTER + knobs.pace.audit
+    permits = Permits(ecs, clock, agenda.wake, metrics.permit_waited)
     actor = Actor(
         kube=kube,
         ecs=ecs,
@@ -130,6 +145,7 @@ def wire(
         memories=memories,
         observer=observer,
         recorder=recorder,
+        permits=permits,
         policy=policy,
         metrics=metrics,
         leads=leads,
@@ -141,11 +157,19 @@ def wire(
         observer=observer,
         recorder=recorder,
         actor=actor,
+        permits=permits,
+        bystander=Bystander(kube, clock, policy),
         policy=policy,
     )
     if policy.region and policy.cluster:
         clusters.own(policy.region, policy.cluster)
-    hearing = Hearing(kube=kube, clock=clock, objects=objects, by_namespace=bool(knobs.namespaces))
+    hearing = Hearing(
+        kube=kube,
+        clock=clock,
+        objects=objects,
+        by_namespace=bool(knobs.namespaces),
+        selector=policy.selector,
+    )
     news = News(
         kube=kube,
         clock=clock,
@@ -156,6 +180,7 @@ def wire(
         actor=actor,
         metrics=metrics,
         health=health,
+        policy=policy,
     )
     workers = Workers(
         clock=clock,
@@ -176,9 +201,7 @@ def wire(
         ring_seconds=knobs.ring_seconds,
     )
     recording = Recording(
-        kube=kube,
         clock=clock,
-        objects=objects,
         news=news,
         recorder=recorder,
         auditor=Auditor(
@@ -187,7 +210,7 @@ def wire(
             recorder,
             clock,
             lambda arn: tasks.shown(arn, clock.now(), shown_within),
-            watched=knobs.namespaces,
+            known,
         ),
         metrics=metrics,
     )
@@ -198,17 +221,20 @@ def wire(
         tasks=tasks,
         clusters=clusters,
         reaping=Reaping(policy.install, knobs.namespaces),
+        permits=permits,
         metrics=metrics,
         leads=leads,
         stops=knobs.reaps,
+        selects=bool(policy.selector),
     )
     gauges = Gauges(
         clock=clock,
         metrics=metrics,
         objects=objects,
         clusters=clusters,
-        reconciler=reconciler,
+        permits=permits,
         recorder=recorder,
+        install=policy.install,
     )
     watchdogs = Watchdogs(
         clock=clock,
@@ -239,10 +265,12 @@ def wire(
         following=(news.resync, hearing.listen, watchdogs.guard, gauges.loop_lag),
         leading=(
             workers.dispatch,
+            permits.serve,
             sweeps.sweeps,
             sweeps.rings,
             recording.record,
             recording.audit,
+            *([pruner.prune] if pruner is not None else ()),
             gauges.gauges,
             reaper.reap,
             *([pollers.poll] * knobs.pollers if pollers is not None else ()),
@@ -254,6 +282,7 @@ def wire(
         clusters=clusters,
         tasks=tasks,
         observer=observer,
+        permits=permits,
         recorder=recorder,
         actor=actor,
         reconciler=reconciler,
@@ -262,6 +291,7 @@ def wire(
         workers=workers,
         sweeps=sweeps,
         recording=recording,
+        pruner=pruner,
         reaper=reaper,
         stream=stream,
         pollers=pollers,

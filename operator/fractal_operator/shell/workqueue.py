@@ -7,22 +7,27 @@ no key is worked on twice at the same time. A key is in exactly one of these pla
 
     delayed ──its time comes──> ready ──take──> working ──done──> nowhere, or as added meanwhile
 
-Keys come out in the order in which they became ready; one given back goes to the end, so that a
-busy key starves nobody. Delayed keys stand in a heap whose entries are dropped lazily: an entry
+Ready keys are in lanes, which take turns (turns.py): a thousand keys of one namespace do not delay
+another's. Within a lane they come out in the order in which they became ready; one given back goes
+to the end, so that a busy key starves nobody. Delayed keys stand in a heap whose entries are dropped lazily: an entry
 counts only while ``_delayed`` still holds it.
 """
 
 import heapq
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from fractal_operator.core.backoff import delay
+from fractal_operator.shell.turns import Turns
 
 Key = TypeVar("Key", bound=Hashable)
 
 _HEAP_SLACK = 64
+
+
+def _no_lanes(key: Hashable) -> None:
+    """The lane of every key."""
 
 
 def _uncounted() -> None:
@@ -36,15 +41,17 @@ def _unobserved(seconds: float) -> None:
 class WorkQueue(Generic[Key]):
     """A keyed, coalescing queue with times and back-off, for one thread. All operations: O(log n).
 
-    ``monotonic`` tells the time in seconds. The rest measures: ``on_add`` is called at every add,
-    ``on_retry`` at every retry; ``on_wait`` gets how many seconds a taken key had been ready,
-    ``on_work`` how many it was then worked on.
+    ``monotonic`` tells the time in seconds, ``lane`` in which lane a key is (all in one, if not
+    given). The rest measures: ``on_add`` is called at every add, ``on_retry`` at every retry;
+    ``on_wait`` gets how many seconds a taken key had been ready, ``on_work`` how many it was then
+    worked on.
     """
 
     def __init__(
         self,
         monotonic: Callable[[], float],
         *,
+        lane: Callable[[Key], Hashable] = _no_lanes,
         on_add: Callable[[], None] = _uncounted,
         on_retry: Callable[[], None] = _uncounted,
         on_wait: Callable[[float], None] = _unobserved,
@@ -55,7 +62,7 @@ class WorkQueue(Generic[Key]):
         self._on_retry = on_retry
         self._on_wait = on_wait
         self._on_work = on_work
-        self._ready: OrderedDict[Key, float] = OrderedDict()
+        self._ready: Turns[Key] = Turns(lane)
         self._delayed: dict[Key, tuple[float, int]] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._order = itertools.count()
@@ -95,11 +102,12 @@ class WorkQueue(Generic[Key]):
         return self._failures.get(key, 0)
 
     def take(self) -> Key | None:
-        """Hand out the key that has been ready for longest, or None. Call ``done`` afterwards."""
+        """Hand out the ready key whose turn it is, or None. Call ``done`` afterwards."""
         now = self._promote()
-        if not self._ready:
+        taken = self._ready.take()
+        if taken is None:
             return None
-        key, since = self._ready.popitem(last=False)
+        key, since = taken
         self._working[key] = self._moved = now
         self._on_wait(now - since)
         return key
@@ -126,9 +134,9 @@ class WorkQueue(Generic[Key]):
         return len(self._ready)
 
     def oldest_wait(self) -> float:
-        """Return for how many seconds the next key has been ready; 0.0 when none is."""
+        """Return for how many seconds a key has been ready at most; 0.0 when none is."""
         now = self._promote()
-        return now - next(iter(self._ready.values()), now)
+        return now - min((since for _, since in self._ready.heads()), default=now)
 
     def working_seconds(self) -> list[float]:
         """Return for how many seconds each key handed out has been worked on."""
@@ -144,9 +152,10 @@ class WorkQueue(Generic[Key]):
         """Return for how many seconds a key has been ready, one of so many workers free, and no key
         taken; and which key is next."""
         now = self._promote()
-        if not self._ready or len(self._working) >= workers:
+        head = self._ready.peek()
+        if head is None or len(self._working) >= workers:
             return 0.0, None
-        key, since = next(iter(self._ready.items()))
+        key, since = head
         return now - max(since, self._moved), key
 
     def _place(self, key: Key, due: float, now: float) -> None:
@@ -156,7 +165,7 @@ class WorkQueue(Generic[Key]):
             return
         elif due <= now:
             self._delayed.pop(key, None)
-            self._ready[key] = now
+            self._ready.add(key, now)
         elif key not in self._delayed or due < self._delayed[key][0]:
             self._delay(key, due)
 
@@ -179,5 +188,5 @@ class WorkQueue(Generic[Key]):
             heapq.heappop(self._heap)
             if current:
                 del self._delayed[key]
-                self._ready[key] = due
+                self._ready.add(key, due)
         return now

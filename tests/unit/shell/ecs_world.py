@@ -51,12 +51,12 @@ class EcsWorld:
     """ECS in one account and region, and what happens there without us.
 
     ``unplaced``: the failures with which the next RunTasks answer instead of a task; ``permits``:
-    how many launch permits are left (None: any number).
+    how many calls of RunTask and StopTask the rate limit allows (not named: any number).
     """
 
     clock: FakeClock
     lag: float = 0.0
-    permits: int | None = None
+    permits: dict[str, int] = field(default_factory=dict)
     unplaced: deque[tuple[LaunchFailure, ...]] = field(default_factory=deque)
     tasks: dict[TaskArn, ObservedTask] = field(default_factory=dict)
     clusters: dict[str, ClusterInfo] = field(

@@ -25,6 +25,7 @@ from fractal_models.records import (
     AppStateRecord,
     ContainerRecord,
     HistoryRecord,
+    LivePage,
     MirrorRecord,
     Record,
     Refused,
@@ -43,6 +44,9 @@ class FakeKube:
 
     async def list(self) -> Sequence[Mapping[str, Any]]:
         return await self._wire.call("list", self._world.list)
+
+    async def claimed(self, install: str) -> Sequence[Mapping[str, Any]]:
+        return await self._wire.call("claimed", lambda: self._world.claimed(install), install)
 
     async def set_finalizers(
         self, body: Mapping[str, Any], finalizers: Sequence[str]
@@ -97,11 +101,12 @@ class FakeEcs:
         self._wire = wire
         self.forgotten: list[str] = []
 
-    def launch_permit(self, region: str) -> bool:
-        if self._world.permits is None:
-            return True
-        self._world.permits -= 1
-        return self._world.permits >= 0
+    def draw(self, region: str, operation: str) -> float:
+        left = self._world.permits.get(operation)
+        if left is None:
+            return 0.0
+        self._world.permits[operation] = max(left - 1, 0)
+        return 0.0 if left else 1.0
 
     def forget_definition(self, region: str, reference: str) -> None:
         self.forgotten.append(reference)
@@ -174,12 +179,14 @@ class FakeEcs:
 class FakeLedger:
     """Postgres: a row is overwritten only by one that is not older, history is appended once.
 
-    ``down`` refuses everything; ``poison`` names keys whose records it never takes.
+    ``down`` refuses everything; ``poison`` names keys whose records it never takes; ``page`` is how
+    many objects a page of ``live`` has.
     """
 
     def __init__(self, wire: Wire) -> None:
         self.down = False
         self.poison: Collection[str] = ()
+        self.page = 2
         self.apps: dict[str, AppStateRecord] = {}
         self.containers: dict[str, ContainerRecord] = {}
         self.history: dict[str, HistoryRecord] = {}
@@ -190,21 +197,24 @@ class FakeLedger:
     async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
         return await self._wire.call("write", lambda: self._write(batch), batch)
 
-    async def touch(self, arns: Sequence[TaskArn], observed_at: datetime) -> None:
+    async def touch(self, seen: Mapping[TaskArn, datetime]) -> None:
         def do() -> None:
             self._check()
-            self.touched.update(dict.fromkeys(arns, observed_at))
+            self.touched.update(seen)
 
-        await self._wire.call("touch", do, arns, observed_at)
+        await self._wire.call("touch", do, seen)
 
-    async def live(self) -> Sequence[MirrorRecord]:
-        return await self._wire.call("live", self._live)
+    async def live(self, after: str = "") -> LivePage:
+        return await self._wire.call("live", lambda: self._live(after), after)
 
     async def correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
         return await self._wire.call("correct", lambda: self._correct(batch), batch)
 
     async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
         return await self._wire.call("close_missing", lambda: self._close(uids), uids, at)
+
+    async def prune(self, before: datetime, limit: int) -> Mapping[str, int]:
+        return await self._wire.call("prune", lambda: self._prune(before, limit), before, limit)
 
     def _check(self) -> None:
         if self.down:
@@ -237,10 +247,46 @@ class FakeLedger:
         else:
             self.containers[record.container_id] = record
 
-    def _live(self) -> Sequence[MirrorRecord]:
+    def _live(self, after: str) -> LivePage:
+        """A page is ``page`` objects and their tasks, as the real one's, which goes by uids."""
         self._check()
-        apps = (row for uid, row in self.apps.items() if not row.deleted and uid not in self.closed)
-        return [*apps, *(row for row in self.containers.values() if not row.ended)]
+        apps = [row for uid, row in self.apps.items() if not row.deleted and uid not in self.closed]
+        apps = sorted((row for row in apps if row.task_id > after), key=lambda row: row.task_id)
+        upto = apps[self.page - 1].task_id if len(apps) >= self.page else None
+        tasks = (
+            row
+            for row in self.containers.values()
+            if not row.ended and row.uid > after and (upto is None or row.uid <= upto)
+        )
+        return LivePage((*apps[: self.page], *tasks), upto)
+
+    def _prune(self, before: datetime, limit: int) -> Mapping[str, int]:
+        self._check()
+        tables: list[tuple[str, dict[str, Any], list[str]]] = [
+            (
+                "container_history",
+                self.history,
+                [key for key, row in self.history.items() if row.at < before],
+            ),
+            (
+                "user_containers",
+                self.containers,
+                [
+                    key
+                    for key, row in self.containers.items()
+                    if row.ended and row.stopped_at is not None and row.stopped_at < before
+                ],
+            ),
+            (
+                "user_app_state",
+                self.apps,
+                [key for key, row in self.apps.items() if row.deleted and row.observed_at < before],
+            ),
+        ]
+        for _, table, keys in tables:
+            for key in keys[:limit]:
+                del table[key]
+        return {name: len(keys[:limit]) for name, _, keys in tables}
 
     def _close(self, uids: Sequence[str]) -> int:
         self._check()

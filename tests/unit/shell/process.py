@@ -19,7 +19,7 @@ from fractal_operator.core import tokens
 from fractal_operator.core.plan import Policy
 from fractal_operator.health import STEPS, Health
 from fractal_operator.metrics import Metrics
-from fractal_operator.shell.agenda import Agenda
+from fractal_operator.shell.agenda import Agenda, namespace_of
 from fractal_operator.shell.clusters import Cluster
 from fractal_operator.shell.leader import Leader
 from fractal_operator.shell.objects import Objects, key_of
@@ -84,7 +84,7 @@ class Process:
         self.metrics = Metrics(self.registry)
         self.health = Health(self.clock.monotonic, steps=STEPS)
         self.objects = Objects()
-        self.queue: WorkQueue[ObjectKey] = WorkQueue(self.clock.monotonic)
+        self.queue: WorkQueue[ObjectKey] = WorkQueue(self.clock.monotonic, lane=namespace_of)
         self.agenda = Noted(self.objects, self.queue)
         self.woken = self.agenda.woken
         self.refused: list[Refused] = []
@@ -109,6 +109,7 @@ class Process:
         self.tasks, self.observer = self.shell.tasks, self.shell.observer
         self.recorder, self.actor = self.shell.recorder, self.shell.actor
         self.reconciler = self.shell.reconciler
+        self.permits = self.shell.permits
         self._told = 0
         self.begin()
 
@@ -139,6 +140,7 @@ class Process:
         """Events, sweeps, the ring and reconciles, until nothing is to be done at this time."""
         for _ in range(60):
             self._hear()
+            self.permits.grant()
             for cluster in self.clusters.all():
                 if self.observer.due(cluster):
                     await self.observer.sweep(cluster)

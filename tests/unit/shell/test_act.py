@@ -41,9 +41,10 @@ from fractal_operator.core.plan import (
     WriteStatus,
 )
 from fractal_operator.core.tokens import client_token, started_by
-from fractal_operator.shell.launches import BREAKER, DENIED_DEFINITIONS, NoPermit
+from fractal_operator.shell.launches import BREAKER, DENIED_DEFINITIONS
 from fractal_operator.shell.memory import Memory
 from fractal_operator.shell.objects import Body
+from fractal_operator.shell.permits import NoPermit
 
 SPEC = {"taskDefinition": "web"}
 
@@ -175,7 +176,7 @@ def test_a_status_write_that_fails_tells_nothing(bench: Bench) -> None:
 
 
 def test_without_a_permit_no_intent_is_written(bench: Bench) -> None:
-    bench.world.ecs.permits = 0
+    bench.world.ecs.permits["RunTask"] = 0
     with pytest.raises(NoPermit):
         bench.act(bench.armed())
     assert methods(bench) == []
@@ -183,7 +184,7 @@ def test_without_a_permit_no_intent_is_written(bench: Bench) -> None:
 
 
 def test_only_an_intent_takes_a_permit(bench: Bench) -> None:
-    bench.world.ecs.permits = 0
+    bench.world.ecs.permits["RunTask"] = 0
     bench.act(WriteStatus(Status(phase=Phase.PENDING)))
     assert bench.stored()["status"] == {"phase": "Pending"}
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.shell.ecs_world import MAIN, task_arn
-from tests.unit.shell.process import KEY, Process, World, running, until
+from tests.unit.shell.process import INSTALL, KEY, Process, World, running, until
 from tests.unit.shell.test_run import Live, started
 from tests.unit.shell.wire import run
 
@@ -86,8 +86,9 @@ def stuck(process: Process) -> float | None:
         metrics=process.metrics,
         objects=process.objects,
         clusters=process.clusters,
-        reconciler=process.reconciler,
+        permits=process.permits,
         recorder=process.recorder,
+        install=INSTALL,
     ).look()
     return process.value("fractal_stuck_deletions")
 

@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.unit.shell.process import KEY, Process, World, running, until
+from tests.unit.shell.ecs_world import REGION
+from tests.unit.shell.process import INSTALL, KEY, Process, World, running, until
 from tests.unit.shell.wire import run
 
 from fractal_models.errors import Unavailable
@@ -29,8 +30,9 @@ def gauges(process: Process) -> Gauges:
         metrics=process.metrics,
         objects=process.objects,
         clusters=process.clusters,
-        reconciler=process.reconciler,
+        permits=process.permits,
         recorder=process.recorder,
+        install=INSTALL,
     )
 
 
@@ -126,18 +128,19 @@ def test_a_region_that_was_mistyped_alarms_nobody_unless_a_task_may_be_there(
 
 def test_paused_clusters_and_waiting_launches_are_counted(process: Process, gauges: Gauges) -> None:
     process.world.kube.create(KEY, SPEC)
-    process.world.ecs.permits = 0
+    process.world.ecs.permits["RunTask"] = 0
     run(process.start())
     run(process.settle())
     process.main().paused = "too many tasks vanished"
     gauges.look()
-    assert process.value("fractal_launches_waiting") == 1
+    line = {"region": REGION, "operation": "RunTask"}
+    assert process.value("fractal_permits_waiting", **line) == 1
     assert process.value("fractal_launches_paused") == 1
     process.main().paused = ""
-    process.world.ecs.permits = None
+    process.world.ecs.permits.clear()
     until(process, running)
     gauges.look()
-    assert process.value("fractal_launches_waiting") == 0
+    assert process.value("fractal_permits_waiting", **line) is None
     assert process.value("fractal_launches_paused") == 0
 
 

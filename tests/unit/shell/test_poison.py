@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.shell.process import KEY, POLICY, Process, World, running, until
+from tests.unit.shell.process import INSTALL, KEY, POLICY, Process, World, running, until
 from tests.unit.shell.wire import Wire, run
 
 from fractal_models.container import Status
@@ -175,8 +175,9 @@ def test_deleted_it_is_kept_until_somebody_gives_it_up(world: World, bug: Bug) -
         metrics=process.metrics,
         objects=process.objects,
         clusters=process.clusters,
-        reconciler=process.reconciler,
+        permits=process.permits,
         recorder=process.recorder,
+        install=INSTALL,
     )
     gauges.look()
     assert process.value("fractal_stuck_deletions") == 1
@@ -357,8 +358,9 @@ def test_no_junk_in_spec_or_status_breaks_anything(world: World, seed: int) -> N
         metrics=process.metrics,
         objects=process.objects,
         clusters=process.clusters,
-        reconciler=process.reconciler,
+        permits=process.permits,
         recorder=process.recorder,
+        install=INSTALL,
     ).look()
     for body in process.objects.bodies():
         process.actor.vanished(body)

@@ -206,6 +206,7 @@ def made(
         tasks=process.tasks,
         clusters=process.clusters,
         reaping=Reaping(INSTALL, namespaces),
+        permits=process.permits,
         metrics=process.metrics,
         leads=lambda: leads,
         stops=stops,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.aws_wire import clients
+from tests.unit.aws_wire import answer, clients, on_send
 from tests.unit.shell.ecs_world import ARN, MAIN, REGION, WEB
 from tests.unit.shell.process import KEY, Process, World, running, until
 from tests.unit.shell.test_record import APP, TASK
@@ -16,12 +16,14 @@ from tests.unit.shell.test_run import Live, started
 from tests.unit.shell.wire import Wire, run
 
 from fractal_helpers.aws.ecs import EcsClient
-from fractal_helpers.aws.limits import QuotaGroups
+from fractal_helpers.aws.limits import QuotaGroups, Quotas
 from fractal_models.errors import OutcomeUnknown, Rejected, Throttled, Unavailable
 from fractal_models.kube import ObjectKey
+from fractal_models.observed import ClusterInfo
 from fractal_operator.core.losses import LOST_AFTER
 from fractal_operator.shell.aws import AwsEcs
 from fractal_operator.shell.objects import older
+from fractal_operator.shell.reconcile import Rest
 from fractal_operator.shell.record import ROWS_KEPT, Recorder
 from fractal_operator.shell.refusals import Refusals
 
@@ -87,10 +89,8 @@ def test_a_client_that_cannot_be_made_is_rejected_in_plain_words(
     def make(region: str) -> EcsClient:
         raise error
 
-    ecs = AwsEcs(make, 1, world.clock, lambda: True)
+    ecs = AwsEcs(make, 1, world.clock, lambda: True, Quotas())
     words = "cannot make AWS clients for region 'eu-north-1'"
-    with pytest.raises(Rejected, match=words):
-        ecs.launch_permit("eu-north-1")
     with pytest.raises(Rejected, match=words):
         asyncio.run(asyncio.wait_for(ecs.account("eu-north-1"), 10))
     ecs.forget_definition("eu-north-1", "web")  # nothing can be remembered there
@@ -102,12 +102,19 @@ def test_a_client_whose_making_failed_is_made_later(world: World) -> None:
     def make(region: str) -> EcsClient:
         if failures:
             raise failures.pop()
-        return EcsClient(clients(), QuotaGroups())
+        made = clients()
+        on_send(made.ecs, "DescribeClusters", lambda _: answer(b'{"clusters": []}'))
+        return EcsClient(made, QuotaGroups())
 
-    ecs = AwsEcs(make, 1, world.clock, lambda: True)
+    ecs = AwsEcs(make, 1, world.clock, lambda: True, Quotas())
+
+    def looked() -> ClusterInfo | None:
+        return asyncio.run(asyncio.wait_for(ecs.describe_cluster(REGION, "main"), 10))
+
     with pytest.raises(Rejected):
-        ecs.launch_permit(REGION)
-    assert ecs.launch_permit(REGION)
+        looked()
+    with pytest.raises(OutcomeUnknown):  # of ECS, which said nothing
+        looked()
 
 
 def test_a_sweep_that_breaks_ends_nothing_and_is_tried_again(
@@ -334,7 +341,7 @@ def test_a_record_that_is_refused_is_told_to_its_object_once(world: World) -> No
 
 @pytest.mark.parametrize("error", [Throttled("Rate exceeded"), OutcomeUnknown("timeout")])
 def test_every_call_of_run_task_takes_a_permit(world: World, error: Throttled) -> None:
-    world.ecs.permits = 1000
+    world.ecs.permits["RunTask"] = 1000
     wire = Wire()
     wire.fail("run_task", error, times=1000)
     process = started_process(world, wire)
@@ -343,44 +350,53 @@ def test_every_call_of_run_task_takes_a_permit(world: World, error: Throttled) -
     spend(process, 120)
     calls = wire.counts()["run_task"]
     assert calls > 20
-    assert 1000 - world.ecs.permits == calls
+    assert 1000 - world.ecs.permits["RunTask"] == calls
 
 
 def test_a_permit_whose_intent_lost_a_race_serves_the_next_intent(world: World) -> None:
-    world.ecs.permits = 1
+    world.ecs.permits["RunTask"] = 1
     world.kube.create(KEY, SPEC)
     wire = Wire()
     process = started_process(world, wire)
     wire.fail("write_status", Unavailable("down"), times=3)
     until(process, running)
-    assert world.ecs.permits == 0
+    assert world.ecs.permits["RunTask"] == 0
 
 
-def test_many_that_wait_for_a_permit_ask_rarely(world: World) -> None:
-    asked: list[str] = []
+def test_who_waits_for_a_permit_is_not_looked_at_again_and_again(world: World) -> None:
+    """Once when it asks, once to tell of the wait; and nobody asks the rate limit for it."""
+    drawn: list[str] = []
 
-    def refuse(region: str) -> bool:
-        asked.append(region)
-        return False
+    def refuse(region: str, operation: str) -> float:
+        drawn.append(operation)
+        return 1.0
 
     process = started_process(world)
-    process.ecs.launch_permit = refuse  # type: ignore[method-assign]
+    process.ecs.draw = refuse  # type: ignore[method-assign]
     count = 400
     for number in range(count):
         world.kube.create(ObjectKey("default", f"o{number}"), SPEC)
     spend(process, 30, step=0.5)
-    asked.clear()
-    spend(process, 30, step=1.0)
-    assert len(asked) < count * 30 / 5
-    assert len(asked) > count / 10
+    drawn.clear()
+    looks: list[ObjectKey] = []
+    look = process.reconciler.reconcile
+
+    async def counted(key: ObjectKey) -> Rest:
+        looks.append(key)
+        return await look(key)
+
+    process.reconciler.reconcile = counted  # type: ignore[method-assign]
+    spend(process, 60, step=1.0)
+    assert looks == []
+    assert len(drawn) <= 130, "one for the line, whenever it is served"
 
 
-def test_a_lone_object_asks_for_a_permit_every_second(world: World) -> None:
-    world.ecs.permits = 0
+def test_who_waits_alone_is_launched_as_soon_as_there_is_a_permit(world: World) -> None:
+    world.ecs.permits["RunTask"] = 0
     world.kube.create(KEY, SPEC)
     process = started_process(world)
     spend(process, 5, step=0.5)
-    world.ecs.permits = 1
+    world.ecs.permits["RunTask"] = 1
     until(process, running, within=30)
 
 
