@@ -21,11 +21,11 @@ _CALL_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 _SWEEP_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120)
 
 
-class OutsideMetrics(StateMetrics):
-    """Calls of others: how many, how they ended, how long they took and waited."""
 PRUNED = ("container_history", "user_app_state", "user_containers")
 
 
+class OutsideMetrics(StateMetrics):
+    """Calls of others: how many, how they ended, how long they took and waited."""
 
     def _outside(self) -> None:
         self.aws_requests = self._counter(
@@ -109,8 +109,6 @@ PRUNED = ("container_history", "user_app_state", "user_containers")
         self.db_refused = self._counter(
             "fractal_db_refused_records_total", "Records that PostgreSQL will never take."
         )
-
-    def aws_call(self, operation: str, code: str, seconds: float) -> None:
         self.db_pruned = self._counter(
             "fractal_db_pruned_rows_total",
             f"Old rows that were deleted, by table: {', '.join(PRUNED)}.",
@@ -118,6 +116,8 @@ PRUNED = ("container_history", "user_app_state", "user_containers")
         )
         for table in PRUNED:
             self.db_pruned.labels(table)
+
+    def aws_call(self, operation: str, code: str, seconds: float) -> None:
         """Count an AWS API call: the ``observe`` of the AWS helpers."""
         service = _SERVICES.get(operation, "ecs")
         self.aws_requests.labels(service, operation, code).inc()
