@@ -41,9 +41,15 @@ class Tasks:
         self._wishes = Wishes()
 
     def owner(self, task: ObservedTask) -> str | None:
-        """The uid that a task of this installation belongs to: by its tags if it was adopted."""
-        if task.tag(tokens.TAG_INSTALL) == self._install and task.tag(tokens.TAG_UID):
+        """The uid that a task of this installation belongs to: by its tags if it was adopted.
+
+        None for one that was let go of, and that another installation has taken over.
+        """
+        holder = task.tag(tokens.TAG_INSTALL)
+        if holder == self._install and task.tag(tokens.TAG_UID):
             return task.tag(tokens.TAG_UID)
+        if holder and task.tag(tokens.TAG_RETAINED):
+            return None
         origin = tokens.parse_started_by(task.started_by)
         return origin.uid if origin and origin.install == self._install else None
 
@@ -128,6 +134,11 @@ class Tasks:
             self._strangers.setdefault(origin.uid, {})[task.arn] = task
             self._wake(origin.uid)
 
+    def bars(self, task: ObservedTask) -> bool:
+        """Whether another installation launched it for an object of ours: it may let go of it."""
+        origin = tokens.parse_started_by(task.started_by)
+        return origin is not None and origin.uid in self._alive
+
     def keep_strangers(self, cluster_arn: str, listed: Iterable[TaskArn]) -> None:
         """Forget other installations' tasks of a cluster that a list does not show any more."""
         prefix, shown = tokens.task_prefix(cluster_arn), set(listed)
@@ -170,6 +181,8 @@ class Tasks:
         """
         uids = self._concerned(task)
         if not uids:
+            if task.arn in self._seen:  # another installation has taken it over
+                self._drop(task.arn, self._owner_of(task.arn))
             self._note_stranger(task)
             return
         old = self._seen.get(task.arn)
