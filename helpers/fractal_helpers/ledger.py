@@ -87,15 +87,18 @@ class PostgresLedger:
             self._engine, live_rows.live_page, install, namespaces, storable(after), size
         )
 
-    def close_missing(self, install: str, uids: Sequence[str], at: datetime) -> int:
+    def close_missing(
+        self, install: str, uids: Sequence[str], arns: Sequence[str], at: datetime
+    ) -> int:
         """Close the rows of objects that are gone although nobody recorded their end.
 
         The object's row becomes CANCELLED and deleted, its live tasks' rows STOPPED with the reason
         ``VANISHED`` (the task's true end, recorded later, overwrites them), and the history gets an
-        entry that marks the gap. Live tasks' rows of the installation's objects that are deleted
-        already become STOPPED with the reason ``UNOBSERVED``. Returns the number of objects closed.
+        entry that marks the gap. Of the tasks ``arns``, the live rows of the installation's objects
+        that are deleted already become STOPPED with the reason ``UNOBSERVED``. Returns the number
+        of objects closed.
         """
-        return fractal_sql_commit(self._engine, live_rows.close_missing, install, uids, at)
+        return fractal_sql_commit(self._engine, live_rows.close_missing, install, uids, arns, at)
 
     def prune(self, install: str, before: datetime, limit: int) -> dict[str, int]:
         """Delete rows of what was over before ``before``, at most ``limit`` of each table.

@@ -51,13 +51,15 @@ def live_page(
     mine = UserAppState.install == storable(install)
     if namespaces:
         mine &= among(UserAppState.namespace, namespaces)
-    live = mine & ~UserAppState.deleted & (UserAppState.task_id > after)
+    mine &= UserAppState.task_id > after
+    live = mine & ~UserAppState.deleted
     apps = _records(session, AppStateRecord, UserAppState, live, UserAppState.task_id, size)
     upto = apps[-1].task_id if len(apps) == size else None
-    owned = exists().where(mine & (UserAppState.task_id == UserContainer.uid))
-    where = LIVE & (UserContainer.uid > after) & owned
+    where = LIVE & (UserContainer.uid > after)
     if upto is not None:
         where &= UserContainer.uid <= upto
+        mine &= UserAppState.task_id <= upto
+    where &= exists().where(mine & (UserAppState.task_id == UserContainer.uid))
     order = UserContainer.container_id
     return LivePage((*apps, *_records(session, ContainerRecord, UserContainer, where, order)), upto)
 
@@ -77,14 +79,17 @@ def _records(
     return [kind(**dict(zip(names, row, strict=True))) for row in found]
 
 
-def close_missing(session: Session, install: str, uids: Sequence[str], at: datetime) -> int:
+def close_missing(
+    session: Session, install: str, uids: Sequence[str], arns: Sequence[str], at: datetime
+) -> int:
     """Do what ``PostgresLedger.close_missing`` promises."""
     ended = exists().where(
         (UserAppState.install == storable(install))
         & UserAppState.deleted
         & (UserAppState.task_id == UserContainer.uid)
     )
-    _stop(session, ended, at, UNOBSERVED)
+    if arns:
+        _stop(session, among(UserContainer.container_id, arns) & ended, at, UNOBSERVED)
     if not uids:
         return 0
     closed = session.execute(

@@ -8,7 +8,7 @@ gaps) is anybody's. An object's row goes last, since it tells whose the others a
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from fractal_helpers.sql import fractal_sql_delete
@@ -23,26 +23,26 @@ def prune(session: Session, install: str, before: datetime, limit: int) -> dict[
     They tell of what ended before ``before``: transitions, tasks (of objects that live, too) and
     deleted objects.
     """
-    mine = UserAppState.install == storable(install)
+    me = storable(install)
     return {
         ContainerHistory.__tablename__: _delete(
             session,
             ContainerHistory.key,
-            (ContainerHistory.at < before) & ~_anothers(ContainerHistory.uid, mine),
+            (ContainerHistory.at < before) & _ours(ContainerHistory.uid, me),
             ContainerHistory.at,
             limit,
         ),
         UserContainer.__tablename__: _delete(
             session,
             UserContainer.container_id,
-            ENDED & (UserContainer.stopped_at < before) & ~_anothers(UserContainer.uid, mine),
+            ENDED & (UserContainer.stopped_at < before) & _ours(UserContainer.uid, me),
             UserContainer.stopped_at,
             limit,
         ),
         UserAppState.__tablename__: _delete(
             session,
             UserAppState.task_id,
-            mine
+            (UserAppState.install == me)
             & UserAppState.deleted
             & (UserAppState.observed_at < before)
             & ~exists().where(ContainerHistory.uid == UserAppState.task_id)
@@ -53,9 +53,13 @@ def prune(session: Session, install: str, before: datetime, limit: int) -> dict[
     }
 
 
-def _anothers(uid: InstrumentedAttribute[str], mine: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether an object of another installation has this uid."""
-    return exists().where((UserAppState.task_id == uid) & ~mine)
+def _ours(uid: InstrumentedAttribute[str], me: str) -> ColumnElement[bool]:
+    """Whether no object of another installation has this uid.
+
+    Not NOT EXISTS, of which PostgreSQL makes a join that reads the whole table of the objects.
+    """
+    owner = select(UserAppState.install).where(UserAppState.task_id == uid).scalar_subquery()
+    return func.coalesce(owner, me) == me
 
 
 def _delete(

@@ -477,7 +477,7 @@ def test_nasty_text_is_stored_and_read_back(ledger: PostgresLedger, nasty: str) 
     assert [entry["message"] for entry in ledger.history(short)] == [storable(nasty)]
     ledger.touch({TaskArn(short): T0 + SECOND})
     assert ledger.containers(short)[0]["last_pinged"] == int(T0.timestamp()) + 1
-    assert ledger.close_missing("lab", [short], T0) == 1
+    assert ledger.close_missing("lab", [short], [], T0) == 1
 
 
 @settings(
@@ -637,7 +637,7 @@ def test_closing_what_vanished(ledger: PostgresLedger) -> None:
     )
     assert live_uids(ledger, "lab") == ["uid-1", "uid-2"]
 
-    assert ledger.close_missing("lab", ["uid-1", "stranger"], T0 + 60 * SECOND) == 1
+    assert ledger.close_missing("lab", ["uid-1", "stranger"], [], T0 + 60 * SECOND) == 1
 
     assert live_uids(ledger, "lab") == ["uid-2"]
     state = ledger.app_state("uid-1") or {}
@@ -685,7 +685,9 @@ def test_live_tasks_of_objects_deleted_before_are_closed(ledger: PostgresLedger)
             *(replace(CONTAINER, container_id=f"of-{uid}", uid=uid) for uid in ("uid-2", "uid-3")),
         ]
     )
-    assert ledger.close_missing("lab", [], T0 + 60 * SECOND) == 0
+    told = [*(row["container_id"] for row in ledger.containers("uid-1")), "of-uid-2", "of-uid-3"]
+    arns = [TaskArn(str(arn)) for arn in told]
+    assert ledger.close_missing("lab", [], arns, T0 + 60 * SECOND) == 0
     first, second = ledger.containers("uid-1")
     assert (first["state"], first["stop_code"]) == ("FAILED", "TaskFailedToStart")
     assert (second["state"], second["stopped_reason"]) == ("STOPPED", UNOBSERVED)
@@ -697,15 +699,15 @@ def test_live_tasks_of_objects_deleted_before_are_closed(ledger: PostgresLedger)
 
 def test_closing_again_changes_nothing(ledger: PostgresLedger) -> None:
     ledger.write([CONTAINER, APP_STATE])
-    ledger.close_missing("lab", ["uid-1"], T0)
+    ledger.close_missing("lab", ["uid-1"], [], T0)
     before = stored(ledger)
-    assert ledger.close_missing("lab", ["uid-1"], T0 + SECOND) == 0
+    assert ledger.close_missing("lab", ["uid-1"], [], T0 + SECOND) == 0
     assert stored(ledger) == before
 
 
 def test_the_true_end_overwrites_what_the_auditor_wrote(ledger: PostgresLedger) -> None:
     ledger.write([CONTAINER, APP_STATE])
-    ledger.close_missing("lab", ["uid-1"], T0 + SECOND)
+    ledger.close_missing("lab", ["uid-1"], [], T0 + SECOND)
     ledger.write([replace(CONTAINER, version=2, state="RUNNING_AVAILABLE")])
     assert ledger.containers("uid-1")[0]["stopped_reason"] == VANISHED
 

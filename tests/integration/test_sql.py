@@ -222,7 +222,7 @@ def test_a_stopped_database_is_unavailable_and_works_after_its_restart(
     operations: list[Callable[[], Any]] = [
         lambda: ledger.write([entry("b")]),
         lambda: ledger.touch({TaskArn("t"): entry("b").at}),
-        lambda: ledger.close_missing("lab", ["u"], entry("b").at),
+        lambda: ledger.close_missing("lab", ["u"], [], entry("b").at),
         lambda: ledger.live("lab"),
         lambda: ledger.history("uid-1"),
         lambda: migrate.check(url),

@@ -12,6 +12,7 @@ from tests.simulation.faults import CANARY, UNSTORABLE
 from tests.unit.shell.fakes import FakeLedger
 from tests.unit.shell.wire import Wire
 
+from fractal_models.observed import TaskArn
 from fractal_models.records import Record, Refused
 
 
@@ -30,19 +31,13 @@ class SimLedger(FakeLedger):
         why = f"a value that no column takes ({CANARY})"
         return [*(Refused(record, why) for record in strange), *super()._write(taken)]
 
-    async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
-        return await self._wire.call("close_missing", lambda: self._end(uids, at), uids, at)
-
-    def _end(self, uids: Sequence[str], at: datetime) -> int:
-        """The auditor closes objects that are gone, and the tasks of all that are deleted."""
+    def _close(self, uids: Sequence[str], arns: Sequence[TaskArn], at: datetime) -> int:
+        """The auditor closes objects that are gone with their tasks, and tasks of deleted ones."""
         for uid in uids:
             row = self.apps[uid]
             self.apps[uid] = replace(
                 row, state="CANCELLED", deleted=True, observed_at=max(row.observed_at, at)
             )
-        for arn, task in self.containers.items():
-            app = self.apps.get(task.uid)
-            if app is not None and app.deleted and not task.ended:
-                when = max(task.observed_at, at)
-                self.containers[arn] = replace(task, state="STOPPED", observed_at=when)
+        self._stop([arn for arn, task in self.containers.items() if task.uid in uids], at)
+        self._stop([arn for arn in arns if self.apps[self.containers[arn].uid].deleted], at)
         return len(uids)

@@ -6,7 +6,7 @@ clock has put it there. And the row of a task that ended while nobody could reco
 does not show any more, is closed with what the status tells of the end.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fractal_models.container import Status
@@ -64,13 +64,15 @@ class Auditor:
         """
         before = self._recorder.written()
         missing: list[AppStateRecord] = []
+        astray: list[TaskArn] = []
         met: set[str] = set()
         corrected, upto = 0, ""
         while True:
             page = await self._ledger.live(upto)
             rows = {key_of(row): row for row in page.rows}
-            apps = (row for row in page.rows if isinstance(row, AppStateRecord))
+            apps = [row for row in page.rows if isinstance(row, AppStateRecord)]
             missing += (row for row in apps if self._known(row.task_id) is None)
+            astray += _astray(page.rows, {row.task_id for row in apps})
             unrecorded = [*self._unrecorded(rows)]
             self._recorder.offer(unrecorded)
             wrong = [*self._otherwise({key: before[key] for key in rows if key in before}, rows)]
@@ -82,7 +84,10 @@ class Auditor:
         absent = {key: row for key, row in before.items() if key not in met}
         corrected += await self._correct([*self._otherwise(absent, {})])
         gone = await self._gone(missing)
-        return Audit(await self._ledger.close_missing(gone, self._clock.now()), corrected)
+        if not (gone or astray):
+            return Audit(0, corrected)
+        closed = await self._ledger.close_missing(gone, astray, self._clock.now())
+        return Audit(closed, corrected)
 
     async def _correct(self, wrong: Sequence[MirrorRecord]) -> int:
         for first in range(0, len(wrong), BATCH):
@@ -144,6 +149,13 @@ class Auditor:
                 stopped_reason=end.reason if end is not None else UNRECORDED,
                 exit_code=end.exit_code if end is not None else None,
             )
+
+
+def _astray(rows: Iterable[MirrorRecord], uids: Collection[str]) -> Iterator[TaskArn]:
+    """The live tasks, by their rows, of objects that are none of these."""
+    for row in rows:
+        if isinstance(row, ContainerRecord) and row.uid not in uids:
+            yield TaskArn(row.container_id)
 
 
 def _claimed(status: Status, row: ContainerRecord) -> bool:

@@ -41,8 +41,11 @@ class ThreadedLedger:
     async def correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
         return await self._pool.run(lambda: self._ledger.correct(batch))
 
-    async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
-        return await self._pool.run(lambda: self._ledger.close_missing(self._install, uids, at))
+    async def close_missing(
+        self, uids: Sequence[str], arns: Sequence[TaskArn], at: datetime
+    ) -> int:
+        ledger, install = self._ledger, self._install
+        return await self._pool.run(lambda: ledger.close_missing(install, uids, arns, at))
 
     async def prune(self, before: datetime, limit: int) -> Mapping[str, int]:
         return await self._pool.run(lambda: self._ledger.prune(self._install, before, limit))
@@ -63,7 +66,9 @@ class NoLedger:
     async def correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
         return ()
 
-    async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
+    async def close_missing(
+        self, uids: Sequence[str], arns: Sequence[TaskArn], at: datetime
+    ) -> int:
         return 0
 
     async def prune(self, before: datetime, limit: int) -> Mapping[str, int]:

@@ -79,7 +79,22 @@ def test_only_the_rows_of_objects_that_are_missing_are_closed(desk: Desk) -> Non
     assert desk.audit() == Audit(closed=2, corrected=0)
     assert desk.ledger.closed == ["gone", "gone-too"]
     assert desk.audit() == Audit(closed=0, corrected=0)
-    assert desk.wire.of("close_missing")[-1][0] == [], "tasks of deleted objects are looked for"
+    assert len(desk.wire.of("close_missing")) == 1, "where nothing is to be closed, nobody asks"
+
+
+def test_live_tasks_of_objects_that_were_closed_before_are_closed(desk: Desk) -> None:
+    desk.write(replace(APP, task_id="gone", deleted=True), APP)
+    desk.alive.add("task-1")
+    desk.write(RUNS)
+    desk.put(replace(RUNS, container_id="left", uid="gone"))
+    assert desk.audit() == Audit(closed=0, corrected=0)
+    assert [(uids, arns) for uids, arns, _ in desk.wire.of("close_missing")] == [([], ["left"])]
+    assert {arn: row.state for arn, row in desk.ledger.containers.items()} == {
+        "task-1": "RUNNING_AVAILABLE",
+        "left": "STOPPED",
+    }
+    desk.audit()
+    assert len(desk.wire.of("close_missing")) == 1
 
 
 def test_rows_are_read_in_pages_and_all_are_compared(desk: Desk) -> None:
@@ -142,7 +157,7 @@ def test_what_stands_otherwise_than_it_was_written_is_written_again(
 
 def test_an_end_that_was_written_stands_though_the_database_lost_it(desk: Desk) -> None:
     end = replace(RUNS, state="STOPPED")
-    desk.write(end)
+    desk.write(APP, end)
     desk.put(RUNS)
     assert desk.audit().corrected == 1
     assert desk.ledger.containers == {"task-1": end}
@@ -200,6 +215,7 @@ def test_the_row_of_a_task_that_ended_unrecorded_is_closed(
 def test_the_row_of_a_task_that_may_live_stays(desk: Desk, status: Status, alive: bool) -> None:
     if alive:
         desk.alive.add("task-1")
+    desk.put(APP)
     desk.put(RUNS)
     desk.bodies = {"uid-1": body(status)}
     assert desk.audit().corrected == 0
