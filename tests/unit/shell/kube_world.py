@@ -97,6 +97,13 @@ class KubeWorld:
         readable = [x for key, x in self.objects.items() if key.namespace not in self.refused]
         return readable if stale is None else stale
 
+    def claimed(self, install: str) -> Sequence[Body]:
+        return [
+            body
+            for body in self.objects.values()
+            if body.get("status", {}).get("installation") == install
+        ]
+
     def set_finalizers(self, body: Mapping[str, Any], finalizers: Sequence[str]) -> Body:
         current = self._fenced(body)
         before = current["metadata"].get("finalizers", [])
