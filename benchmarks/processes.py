@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+ROOT = Path(__file__).parent.parent
 _TICKS = os.sysconf("SC_CLK_TCK")
 _FOREIGN = ("FRACTAL_", "AWS_", "KUBERNETES_", "KUBECONFIG")
 """Variables of the caller that would send a child elsewhere."""
@@ -68,7 +69,12 @@ def child(command: Sequence[str], environ: Mapping[str, str], log: Path) -> Iter
     own = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     with log.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, *command], env={**own, **environ}, stdout=file, stderr=file, text=True
+            [sys.executable, *command],
+            cwd=ROOT,
+            env={**own, **environ},
+            stdout=file,
+            stderr=file,
+            text=True,
         )
     made = Child(process, log)
     try:

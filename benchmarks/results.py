@@ -47,7 +47,8 @@ class Run:
 
     def cpu_ms(self, *phases: str) -> float:
         """CPU milliseconds an object over phases."""
-        return 1000 * sum(self.phase(each)["cpu"] for each in phases) / self.objects
+        seconds = sum(self.phase(each)["cpu"] for each in phases)
+        return 1000 * float(seconds) / self.objects
 
     def aws(self, *phases: str) -> float:
         """AWS calls an object over phases; those to SQS count as well."""

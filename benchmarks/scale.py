@@ -45,7 +45,7 @@ _KUBE = re.compile(r"^fractal_kube_requests_total\{.*?\} (\S+)$", re.MULTILINE)
 @dataclass(frozen=True)
 class Options:
     """One run. ``quotas`` scales AWS's buckets in the fake, 0: none; ``settings`` are added to the
-    operator's environment; times in seconds."""
+    operator's environment; times in seconds: ``hold`` converged, ``linger`` after the restart."""
 
     subject: str
     objects: int
@@ -55,6 +55,7 @@ class Options:
     stop_span: float
     quotas: float
     settings: dict[str, str]
+    linger: float = 10.0
     patience: float = 1800.0
     start_seconds: float = 1.5
     stop_seconds: float = 1.0
@@ -201,7 +202,7 @@ class Run:
             with self._subject.run(self._world) as child:
                 async with self._phase("restart", child):
                     await self._ready(child, "restart")
-                    await asyncio.sleep(10)
+                    await asyncio.sleep(self._options.linger)
                 async with self._phase("delete", child):
                     await self._delete()
         finally:
