@@ -81,7 +81,9 @@ def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def read_whole(engine: Engine, statement: str, parameters: Any = None) -> list[str]:
     """The big tables that a statement reads from the first row to the last, by its plan."""
     with engine.connect() as connection:
-        told = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar()
+        told = connection.exec_driver_sql(
+            f"EXPLAIN (FORMAT JSON) {statement}", parameters
+        ).scalar_one()
     found = [*nodes(told[0]["Plan"])]
     assert any("Index" in node["Node Type"] for node in found), "it reads something"
     scans = (node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan")
@@ -95,6 +97,10 @@ def test_what_people_ask_is_answered_from_indexes(many: Engine, query: str) -> N
     assert read_whole(many, query.replace("%", "%%")) == []
 
 
+ARNS: list[TaskArn] = [
+    TaskArn(f"arn:aws:ecs:eu-central-1:123456789012:task/apps/{number:032x}")
+    for number in range(1, 201)
+]
 LONG_AGO = datetime.now(UTC) - timedelta(days=70)
 OWN: dict[str, Callable[[PostgresLedger], object]] = {
     "the auditor's first page": lambda ledger: ledger.live("lab"),
@@ -107,10 +113,6 @@ OWN: dict[str, Callable[[PostgresLedger], object]] = {
     "one object": lambda ledger: ledger.app_state("nobody"),
     "one object's history": lambda ledger: ledger.history("nobody"),
 }
-ARNS = [
-    TaskArn(f"arn:aws:ecs:eu-central-1:123456789012:task/apps/{number:032x}")
-    for number in range(1, 201)
-]
 
 
 @pytest.mark.parametrize("operation", OWN.values(), ids=OWN)
