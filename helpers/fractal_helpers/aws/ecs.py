@@ -94,9 +94,9 @@ class EcsClient:
         """Send RunTask once; ``request`` is its whole body, with ``clientToken`` and count 1.
 
         Takes no token of the rate limit: the caller has drawn it. ``OutcomeUnknown`` asks for the
-        same body again, ``TokenConflict`` names the tasks that the token is bound to. A result is no success:
-        either list may be empty or filled. Raises ValueError for a body without token or with
-        another count.
+        same body again, ``TokenConflict`` names the tasks that the token is bound to. A result is
+        no success: either list may be empty or filled. Raises ValueError for a body without token
+        or with another count.
         """
         if request.get("count") != 1 or not request.get("clientToken"):
             raise ValueError("RunTask needs a clientToken and count 1: one attempt, one task")

@@ -237,10 +237,9 @@ def _limit(verdict: Verdict) -> datetime:
     ends = doubt.keeps(seen)
     if ends is not None:
         times.append(ends + timedelta(seconds=60))
-    # The stop may have waited for its turn for long.
-    times += [call.first + STUCK_AFTER for call in seen.stops.values() if call.first is not None]
-    due = {call.arn for call in verdict.calls if isinstance(call, StopTask)}
-    if due - set(seen.stops):
+    # What had to wait for its turn for long was asked for late; here, or by a process before this.
+    times += [call.turn + STUCK_AFTER for call in seen.stops.values() if call.turn is not None]
+    if not seen.stops and queueing.told(seen.status):
         times.append(seen.now + STUCK_AFTER)
     return max(times)
 

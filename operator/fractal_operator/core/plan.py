@@ -152,12 +152,12 @@ class Launch:
 class Stop:
     """This process's last StopTask (or TagResource) of one task, and why it failed if it did.
 
-    ``first`` is when it was first asked for, None for a tag.
+    ``turn`` is when it could be asked for at last, if it had to wait for its turn.
     """
 
     at: datetime
     problem: Problem | None = None
-    first: datetime | None = None
+    turn: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ wait is not told; a longer one is, once, in a write.
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from fractal_models.container import Status
 from fractal_operator.core import phases
 from fractal_operator.core.phases import Situation
 from fractal_operator.core.plan import Permit, StopTask
@@ -45,6 +46,11 @@ def launch(state: State, region: str, situation: Situation) -> Verdict | None:
         told = began + TOLD_AFTER
         return Verdict(state, situation, again_at=told, quiet=True, brief=True, waits=waits)
     return Verdict(state, phases.waiting(REASON, LAUNCH), waits=waits)
+
+
+def told(status: Status) -> bool:
+    """Whether the status says that the object waits for its turn."""
+    return any(each.type == "Reconciling" and each.reason == REASON for each in status.conditions)
 
 
 def held(verdict: Verdict) -> tuple[StopTask, ...]:

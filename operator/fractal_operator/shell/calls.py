@@ -44,18 +44,18 @@ class Calls:
 
     async def stop_task(self, waiter: Waiter, memory: Memory, action: StopTask) -> None:
         """Ask ECS to stop a task; the answer shows it as it is then. Raises NoPermit."""
-        self._permits.use(action.region, "StopTask", waiter)
+        waited = self._permits.use(action.region, "StopTask", waiter)
         now, known = self._clock.now(), memory.stops.get(action.arn)
-        first = (known.first if known is not None else None) or now
+        turn = (known.turn if known is not None else None) or (now if waited else None)
         try:
             task = await self._ecs.stop_task(
                 action.region, action.cluster, action.arn, action.reason
             )
         except FractalError as error:
-            memory.stops[action.arn] = Stop(now, problem_of(error, now), first)
+            memory.stops[action.arn] = Stop(now, problem_of(error, now), turn)
             log.warning("StopTask of %s failed: %s", action.arn, error)
             return
-        memory.stops[action.arn] = Stop(now, first=first)
+        memory.stops[action.arn] = Stop(now, turn=turn)
         self._metrics.stopped(action.reason)
         self._observed(action.arn, task, now)
 

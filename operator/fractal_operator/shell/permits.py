@@ -53,10 +53,10 @@ def _waiting() -> Turns[Waiter]:
 
 @dataclass(slots=True)
 class _Line:
-    """``waiting`` since when, ``granted`` when; monotonic seconds."""
+    """``waiting`` since when, ``granted`` when and whether after a wait; monotonic seconds."""
 
     waiting: Turns[Waiter] = field(default_factory=_waiting)
-    granted: OrderedDict[Waiter, float] = field(default_factory=OrderedDict)
+    granted: OrderedDict[Waiter, tuple[float, bool]] = field(default_factory=OrderedDict)
 
 
 class Standing(NamedTuple):
@@ -93,18 +93,22 @@ class Permits:
         if waiter in line.granted:
             return True
         if not line.waiting and not self._ecs.draw(region, permit):
-            line.granted[waiter] = self._clock.monotonic()
+            line.granted[waiter] = self._clock.monotonic(), False
             return True
         line.waiting.add(waiter, self._clock.monotonic())
         self._news.set()
         return False
 
-    def use(self, region: str, permit: Permit, waiter: Waiter) -> None:
-        """Use up the permit of ``waiter`` for a call; raises NoPermit where it has none."""
+    def use(self, region: str, permit: Permit, waiter: Waiter) -> bool:
+        """Use up the permit of ``waiter`` for a call; whether it stood in line for it.
+
+        Raises NoPermit where it has none.
+        """
         if not self.ask(region, permit, waiter):
             raise NoPermit
-        del self._lines[region, permit].granted[waiter]
+        _, waited = self._lines[region, permit].granted.pop(waiter)
         self._news.set()
+        return waited
 
     def keep(self, waiter: Waiter, wanted: Collection[tuple[str, Permit]] = ()) -> None:
         """Leave every line but those ``wanted``, and pass on what was granted there."""
@@ -161,7 +165,7 @@ class Permits:
         self._lapse(line)
         while line.waiting:
             if len(line.granted) >= GRANTED:
-                first = next(iter(line.granted.values()))
+                first, _ = next(iter(line.granted.values()))
                 return first + LAPSE_SECONDS - self._clock.monotonic()
             pause = self._ecs.draw(region, permit)
             if pause:
@@ -174,11 +178,11 @@ class Permits:
         if taken is not None:
             waiter, since = taken
             now = self._clock.monotonic()
-            line.granted[waiter] = now
+            line.granted[waiter] = now, True
             self._waited(permit, now - since)
             self._wake(waiter.uid)
 
     def _lapse(self, line: _Line) -> None:
         late = self._clock.monotonic() - LAPSE_SECONDS
-        while line.granted and next(iter(line.granted.values())) <= late:
+        while line.granted and next(iter(line.granted.values()))[0] <= late:
             line.granted.popitem(last=False)

@@ -9,8 +9,8 @@ no key is worked on twice at the same time. A key is in exactly one of these pla
 
 Ready keys are in lanes, which take turns (turns.py): a thousand keys of one namespace do not delay
 another's. Within a lane they come out in the order in which they became ready; one given back goes
-to the end, so that a busy key starves nobody. Delayed keys stand in a heap whose entries are dropped lazily: an entry
-counts only while ``_delayed`` still holds it.
+to the end, so that a busy key starves nobody. Delayed keys stand in a heap whose entries are
+dropped lazily: an entry counts only while ``_delayed`` still holds it.
 """
 
 import heapq

@@ -358,7 +358,7 @@ def test_a_permit_whose_intent_lost_a_race_serves_the_next_intent(world: World) 
     world.kube.create(KEY, SPEC)
     wire = Wire()
     process = started_process(world, wire)
-    wire.fail("write_status", Unavailable("down"), times=3)
+    wire.fail("write_status", Unavailable("down"))
     until(process, running)
     assert world.ecs.permits["RunTask"] == 0
 
