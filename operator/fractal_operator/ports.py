@@ -162,8 +162,13 @@ class Ledger(Protocol):
         """Write a batch even over newer rows: they are known to be wrong."""
         ...
 
-    async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
-        """Close the rows of objects that are gone without a last record; returns how many."""
+    async def close_missing(
+        self, uids: Sequence[str], arns: Sequence[TaskArn], at: datetime
+    ) -> int:
+        """Close the rows of objects that are gone without a last record; returns how many.
+
+        And those of the tasks ``arns`` whose object's row is closed already.
+        """
         ...
 
     async def prune(self, before: datetime, limit: int) -> Mapping[str, int]:

@@ -1,6 +1,7 @@
 """The ports of one process onto the fakes: Kube, Ecs and Ledger, each over the process's wire."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -210,8 +211,12 @@ class FakeLedger:
     async def correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
         return await self._wire.call("correct", lambda: self._correct(batch), batch)
 
-    async def close_missing(self, uids: Sequence[str], at: datetime) -> int:
-        return await self._wire.call("close_missing", lambda: self._close(uids), uids, at)
+    async def close_missing(
+        self, uids: Sequence[str], arns: Sequence[TaskArn], at: datetime
+    ) -> int:
+        return await self._wire.call(
+            "close_missing", lambda: self._close(uids, arns, at), uids, arns, at
+        )
 
     async def prune(self, before: datetime, limit: int) -> Mapping[str, int]:
         return await self._wire.call("prune", lambda: self._prune(before, limit), before, limit)
@@ -256,7 +261,8 @@ class FakeLedger:
         tasks = (
             row
             for row in self.containers.values()
-            if not row.ended and row.uid > after and (upto is None or row.uid <= upto)
+            if not row.ended and row.uid in self.apps
+            if row.uid > after and (upto is None or row.uid <= upto)
         )
         return LivePage((*apps[: self.page], *tasks), upto)
 
@@ -288,10 +294,18 @@ class FakeLedger:
                 del table[key]
         return {name: len(keys[:limit]) for name, _, keys in tables}
 
-    def _close(self, uids: Sequence[str]) -> int:
+    def _close(self, uids: Sequence[str], arns: Sequence[TaskArn], at: datetime) -> int:
         self._check()
         self.closed += uids
+        self._stop((arn for arn in arns if self.apps[self.containers[arn].uid].deleted), at)
         return len(uids)
+
+    def _stop(self, arns: Iterable[str], at: datetime) -> None:
+        for arn in arns:
+            task = self.containers[arn]
+            if not task.ended:
+                when = max(task.observed_at, at)
+                self.containers[arn] = replace(task, state="STOPPED", observed_at=when)
 
 
 def name_of(record: Record) -> str:
