@@ -31,7 +31,10 @@ class PortBinding:
 
 @dataclass(frozen=True, slots=True)
 class ObservedContainer:
-    """One container of a task. ``exit_code`` is None until it exits, always if it never ran."""
+    """One container of a task. ``exit_code`` is None until it exits, always if it never ran.
+
+    ``health`` is "" in a sight that does not tell of it.
+    """
 
     name: str
     last_status: str = ""
@@ -48,6 +51,7 @@ class ObservedTask:
     ``version`` grows with each change of the task (None where an emulator does not tell).
     ``spec_hash`` is the override environment FRACTAL_SPEC_HASH, "" where there is none.
     ``tags`` are those that begin with ``fractal.co/``; None: this sight does not tell of tags.
+    ``health`` is "" in a sight that does not tell of it.
     Unknown values of ECS's enumerations are kept as they are.
     """
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,7 +82,12 @@ def test_an_event_says_what_describe_tasks_says_but_for_tags() -> None:
     at = datetime(2026, 5, 4, 11, 58, 0, 123000, tzinfo=UTC)
     described = detail(createdAt=at, attachments=[detail()["attachments"][0]])
     described["attachments"][0] |= {"type": "ElasticNetworkInterface"}
-    assert task == decode.task(described, task.observed_at)
+    (container,) = decode.task(described, task.observed_at).containers
+    assert task == replace(
+        decode.task(described, task.observed_at),
+        health="",
+        containers=(replace(container, health=""),),
+    )
     assert (task.eni_id, task.private_ip, task.spec_hash) == ("eni-1", "10.0.0.139", "v1:x")
     assert task.tags is None
     assert task.observed_at == datetime(2026, 5, 4, 11, 59, 1, 500000, tzinfo=UTC)
@@ -185,6 +191,15 @@ def test_whatever_is_in_a_queue_is_read_without_an_error(data: st.DataObject) ->
 @given(st.text())
 def test_whatever_text_is_in_a_queue_is_read_without_an_error(text: str) -> None:
     assert not isinstance(task_events.read(text, NOW), TaskEvent)
+
+
+def test_health_is_told_only_where_it_stands() -> None:
+    task = read(event(detail(healthStatus="UNKNOWN"))).task
+    assert (task.health, task.containers[0].health) == ("UNKNOWN", "UNKNOWN")
+    told = detail(containers=[{"name": "main", "healthStatus": "HEALTHY"}, {"name": "side"}])
+    task = read(event(told)).task
+    assert [each.health for each in task.containers] == ["HEALTHY", ""]
+    assert task.health == ""
 
 
 MOMENTS = st.integers(0, 2**31).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))

@@ -8,6 +8,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.utils import random_private_ip, random_public_ip
 from moto.ecs.models import EC2ContainerServiceBackend, ecs_backends
 from moto.ecs.models import TaskDefinition as MotoTaskDefinition
+from moto.sqs.models import SQSBackend, sqs_backends
 
 from fractal_dev.ecs.definitions import units
 from fractal_dev.ecs.errors import AwsError, client_error, invalid_parameter
@@ -35,6 +36,10 @@ class Account:
     def ec2(self, region: str) -> Any:
         """Return moto's EC2 of a region."""
         return ec2_backends[self.id][region]
+
+    def sqs(self, region: str) -> SQSBackend:
+        """Return moto's SQS of a region."""
+        return sqs_backends[self.id][region]
 
     def cluster(self, region: str, reference: str) -> Any:
         """Return moto's cluster by name or ARN, whatever its status.

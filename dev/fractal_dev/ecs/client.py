@@ -145,6 +145,18 @@ class EcsControl:
         """Set the main containers' health: HEALTHY, UNHEALTHY, or "" as defined."""
         self._post("tasks/health", {**_selector(task, started_by), "health": health})
 
+    def put_rule(self, name: str, queue: str, region: str, **options: Any) -> str:
+        """Have events of tasks put into an SQS queue, made if there is none; returns its URL.
+
+        Again with other ``options``, it changes the rule: see :class:`fractal_dev.ecs.events.Rule`.
+        """
+        values = {"name": name, "queue": queue, "region": region, **options}
+        return self._url + str(self._post("events", values)["path"])
+
+    def delete_rule(self, name: str) -> None:
+        """Delete a rule of events; its queue stays."""
+        self._post("events/delete", {"name": name})
+
     def now(self) -> float:
         """Return the stand-in's time in seconds since the epoch."""
         return float(self._get("clock", {})["now"])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fractal_dev.ecs.engine import TaskEngine
+from fractal_dev.ecs.events import Rule
 from fractal_dev.ecs.faults import Fault, Faults
 from fractal_dev.ecs.holds import Hold, Holds
 from fractal_dev.ecs.plan import Plans
@@ -48,6 +49,8 @@ class ControlApi:
             ("POST", "faults"): lambda v: faults.add(Fault(**v)),
             ("POST", "holds"): lambda v: holds.arm(Hold(**v)),
             ("POST", "release"): lambda _: {"released": holds.release()},
+            ("POST", "events"): lambda v: {"path": engine.events.put_rule(Rule(**v))},
+            ("POST", "events/delete"): lambda v: engine.events.delete_rule(v["name"]),
             ("POST", "throttle"): lambda v: throttle.set_scale(float(v["scale"])),
             ("POST", "tasks/stop"): self._stop,
             ("POST", "tasks/vanish"): self._vanish,

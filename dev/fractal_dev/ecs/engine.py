@@ -1,7 +1,8 @@
 """The task engine: keeps every task, moves it through its life as the clock passes.
 
-Nothing runs in the background. Whoever looks takes :attr:`TaskEngine.lock` and calls
-:meth:`TaskEngine.settle`, which makes everything happen that is due, in order and at its own time.
+Nothing runs in the background but the ticks that deliver events (server.py). Whoever looks takes
+:attr:`TaskEngine.lock` and calls :meth:`TaskEngine.settle`, which makes everything happen that is
+due, in order and at its own time.
 """
 
 import heapq
@@ -15,6 +16,7 @@ from typing import Any
 from fractal_dev.ecs.account import Account
 from fractal_dev.ecs.clock import StandInClock
 from fractal_dev.ecs.estate import Estate
+from fractal_dev.ecs.events import Events
 from fractal_dev.ecs.plan import TaskPlan
 from fractal_dev.ecs.task import Placement, Task
 
@@ -33,6 +35,7 @@ class TaskEngine:
         self.lock = threading.RLock()
         self.clock = clock
         self.account = account
+        self.events = Events(account, clock.now)
         self._estate = Estate(account)
         self._by_id: dict[str, Task] = {}
         self._by_cluster: dict[tuple[str, str], list[Task]] = defaultdict(list)
@@ -78,6 +81,7 @@ class TaskEngine:
         steps = [(at, "PENDING"), (at := at + plan.pending, "ACTIVATING")]
         steps.append((at + plan.activating, "FAIL" if plan.fail_to_start else "RUNNING"))
         self._schedule(task, steps)
+        self.events.changed(task, task.created_at)
         return task
 
     def settle(self) -> None:
@@ -89,6 +93,7 @@ class TaskEngine:
                 _, step = task.steps.popleft()
                 self._push(task)
                 self._take(task, step, at)
+        self.events.deliver()
 
     def all(self) -> Iterable[Task]:
         """Return every task there ever was, oldest first."""
@@ -130,7 +135,7 @@ class TaskEngine:
     def set_health(self, task: Task, health: str) -> None:
         """Set the health of the main container."""
         task.health = health
-        task.version += 1
+        self._change(task, self.clock.now())
 
     def _schedule(self, task: Task, steps: Iterable[tuple[float, str]]) -> None:
         task.epoch += 1
@@ -158,9 +163,13 @@ class TaskEngine:
             case status:
                 self._enter(task, status, at)
 
+    def _change(self, task: Task, at: float) -> None:
+        """A change is done: whoever looks sees another version, and an event tells of it."""
+        task.version += 1
+        self.events.changed(task, at)
+
     def _enter(self, task: Task, status: str, at: float) -> None:
         task.last_status = status
-        task.version += 1
         match status:
             case "PENDING":
                 self._estate.attach(task, "ATTACHING")
@@ -171,12 +180,14 @@ class TaskEngine:
             case "RUNNING":
                 task.times["pullStoppedAt"] = task.times["startedAt"] = at
                 self._estate.start(task)
-                self._plan_end(task, at)
             case "DEPROVISIONING":
                 task.times["executionStoppedAt"] = at
                 self._estate.stop_containers(task)
             case _:
                 pass
+        self._change(task, at)
+        if status == "RUNNING":
+            self._plan_end(task, at)
 
     def _leave_provisioning(self, task: Task, at: float) -> None:
         if self._estate.place(task):
@@ -207,7 +218,7 @@ class TaskEngine:
         plan = task.plan
         task.desired_status, task.stop_code, task.stopped_reason = "STOPPED", code, reason
         task.times["stoppingAt"] = at
-        task.version += 1
+        self._change(task, at)
         if "startedAt" not in task.times:
             steps = [(at, "DEPROVISIONING"), (at + plan.deprovisioning, "STOPPED")]
         else:
@@ -224,9 +235,9 @@ class TaskEngine:
         if task.stopped:
             return
         task.last_status = task.desired_status = "STOPPED"
-        task.version += 1
         task.times["stoppedAt"] = at
         self._estate.release(task)
+        self._change(task, at)
 
 
 def _tags(request: Mapping[str, Any], cluster: Any, definition: Any) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from fractal_dev.ecs.errors import AwsError
 class Fault:
     """An error, or RunTask failures, for the next ``times`` calls of an operation.
 
-    Of EC2 it is ``ec2:<Action>``.
+    Of EC2 it is ``ec2:<Action>``, of SQS ``sqs:<Action>``.
     ``match`` is a substring of startedBy (the request's, or that of a task it names).
     ``failures`` None means an error; a list, even an empty one, is RunTask's ``failures[]`` in a
     200 without tasks, and with ``launch_anyway`` the task exists all the same.

@@ -15,11 +15,14 @@ from fractal_dev.ecs.api import TaskApi
 from fractal_dev.ecs.clock import StandInClock
 from fractal_dev.ecs.control import ControlApi
 from fractal_dev.ecs.engine import TaskEngine
+from fractal_dev.ecs.events import quicken
 from fractal_dev.ecs.faults import Faults
 from fractal_dev.ecs.holds import Holds
 from fractal_dev.ecs.plan import Plans, TaskPlan
 from fractal_dev.ecs.throttle import Throttle
 from fractal_dev.ecs.wsgi import Calls, StandInApp
+
+_TICK_SECONDS = 0.02
 
 _accounts = itertools.count(123456789012)
 """moto keeps its state per account for the whole process: an account each keeps stand-ins apart."""
@@ -33,6 +36,7 @@ class EcsStandIn:
     """
 
     def __init__(self, plan: TaskPlan | None = None, clock: StandInClock | None = None) -> None:
+        quicken()
         self.account_id = str(next(_accounts))
         self._engine = TaskEngine(clock or StandInClock(), Account(self.account_id))
         plans, faults = Plans(plan or TaskPlan()), Faults()
@@ -41,6 +45,7 @@ class EcsStandIn:
         control = ControlApi(self._engine, plans, faults, self._holds, throttle, calls)
         self._app = StandInApp(api, self._engine, calls, faults, self._holds, throttle, control)
         self._server: _Server | None = None
+        self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
@@ -56,6 +61,8 @@ class EcsStandIn:
             target=self._server.serve_forever, args=(0.05,), name="ecs-stand-in", daemon=True
         )
         self._thread.start()
+        self._stopped.clear()
+        threading.Thread(target=self._tick, name="ecs-stand-in-events", daemon=True).start()
         return f"http://{host}:{self._server.port}"
 
     def ensure_cluster(self, name: str, region: str, instances: int = 0) -> str:
@@ -66,8 +73,16 @@ class EcsStandIn:
         with self._engine.lock:
             return self._engine.account.ensure_cluster(name, region, instances)
 
+    def _tick(self) -> None:
+        """While there are rules, let happen what is due, though nobody looks: events tell of it."""
+        while not self._stopped.wait(_TICK_SECONDS):
+            if self._engine.events.active:
+                with self._engine.lock:
+                    self._engine.settle()
+
     def stop(self) -> None:
         """Stop serving and cut every connection, held calls included."""
+        self._stopped.set()
         if self._server is None or self._thread is None:
             return
         self._server.shutdown()

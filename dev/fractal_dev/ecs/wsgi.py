@@ -27,6 +27,7 @@ StartResponse = Callable[..., Any]
 Control = Callable[[str, str, dict[str, Any]], Any]
 
 _TARGET = "AmazonEC2ContainerServiceV20141113."
+_QUEUES = "AmazonSQS."
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/(?P<region>[a-z0-9-]+)/(?P<service>[a-z0-9-]+)/")
 _JSON = "application/x-amz-json-1.1"
 
@@ -94,6 +95,14 @@ class StandInApp:
             except AwsError as error:
                 self._calls.count_error(operation, error.code)
                 return _reply(start_response, error.status, error.body(), _JSON)
+        if scope and target.startswith(_QUEUES):
+            operation = f"sqs:{target.removeprefix(_QUEUES)}"
+            self._calls.count(operation)
+            try:
+                self._faults.raise_error(operation, "")
+            except AwsError as error:
+                return _reply(start_response, error.status, error.body(), _JSON)
+            return self._ask_moto(environ, start_response)
         if scope:
             action = parse_qs(body.decode()).get("Action", ["?"])[0]
             self._calls.count(f"{scope['service']}:{action}")

@@ -7,10 +7,12 @@ change events", which asks readers to be "prepared to handle unknown properties"
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from fractal_helpers.aws import decode
+from fractal_models.observed import ObservedTask
 from fractal_models.task_events import TaskEvent, Unreadable
 
 SOURCE = "aws.ecs"
@@ -25,7 +27,7 @@ def read(body: object, now: datetime) -> TaskEvent | Unreadable | None:
     """The event in a message's body; None for an event of another kind.
 
     The task's ``observed_at`` is when ECS changed it, never later than ``now``: an event may have
-    waited for days. Of its tags an event does not tell.
+    waited for days. Of its tags an event does not tell, and of its health not always.
     """
     try:
         return _event(_envelope(body), now)
@@ -65,4 +67,15 @@ def _event(envelope: Mapping[str, Any], now: datetime) -> TaskEvent | None:
         raise _NoEvent("its task has no taskArn") from error
     if not task.last_status:
         raise _NoEvent("its task has no lastStatus")
-    return TaskEvent(task, region, account)
+    return TaskEvent(_as_told(task, detail), region, account)
+
+
+def _as_told(task: ObservedTask, detail: Mapping[str, Any]) -> ObservedTask:
+    """The task without a health that nobody has told: an event need not tell of it, and UNKNOWN
+    would say that a task with a health check is not healthy any more."""
+    if "healthStatus" in detail:
+        return task
+    containers = (
+        replace(each, health="") if each.health == "UNKNOWN" else each for each in task.containers
+    )
+    return replace(task, health="", containers=tuple(containers))

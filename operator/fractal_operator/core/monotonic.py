@@ -7,7 +7,7 @@ STOPPED is absorbing.
 
 from dataclasses import replace
 
-from fractal_models.observed import STATE_RANK, ObservedTask
+from fractal_models.observed import STATE_RANK, ObservedContainer, ObservedTask
 
 
 def newer(old: ObservedTask | None, new: ObservedTask) -> ObservedTask:
@@ -32,9 +32,20 @@ def newer(old: ObservedTask | None, new: ObservedTask) -> ObservedTask:
         stopped_at=new.stopped_at or old.stopped_at,
         stop_code=new.stop_code or old.stop_code,
         stopped_reason=new.stopped_reason or old.stopped_reason,
-        containers=new.containers or old.containers,
+        health=new.health or old.health,
+        containers=_containers(old, new),
         private_ip=new.private_ip or old.private_ip,
         tags=old.tags if new.tags is None else new.tags,
+    )
+
+
+def _containers(old: ObservedTask, new: ObservedTask) -> tuple[ObservedContainer, ...]:
+    """The containers of the newer sight; their health from the older one, where it is not told."""
+    if all(each.health for each in new.containers):
+        return new.containers or old.containers
+    known = {each.name: each.health for each in old.containers}
+    return tuple(
+        replace(each, health=each.health or known.get(each.name, "")) for each in new.containers
     )
 
 

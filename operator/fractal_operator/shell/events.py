@@ -125,7 +125,7 @@ class Pollers:
                     log.warning("a message (%s) of the queue is no event: %s", digest, why)
                     continue
                 case TaskEvent() as event if (cluster := self._cluster(event, known)) is not None:
-                    self._stream.told(event.task.arn, event.task.version)
+                    self._stream.told(event.task)
                     before = newest.get(event.task.arn)
                     task = newer(before[1] if before else None, event.task)
                     newest[event.task.arn] = cluster, task

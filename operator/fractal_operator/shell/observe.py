@@ -177,7 +177,8 @@ class Observer:
         await self._locate(cluster, found.tasks)
         for task in found.tasks:
             self._show(task)
-            if self.tasks.owner(task) is None and task.arn not in expected:
+            ours = self.tasks.owner(task) is not None or task.arn in expected
+            if not ours and not self.tasks.bars(task):
                 cluster.foreign.add(task.arn)
         gone_ones = [arn for arn in found.missing if arn not in listed]
         for gone in gone_ones:
@@ -239,16 +240,22 @@ class Observer:
         if now - cluster.glanced_at >= self._pace.sweep_seconds:
             cluster.glanced_at = now
             asked |= {*self.tasks.wished(cluster.arn)}
-            expected = self.tasks.expected(cluster.arn)
-            asked |= {arn for arn in expected if not self.tasks.announced(arn)}
+            asked |= {arn for arn in self.tasks.expected(cluster.arn) if self._is_untold(arn)}
         return asked
 
+    def _is_untold(self, arn: TaskArn) -> bool:
+        """Whether events do not tell of a task, or not of its health."""
+        task = self.tasks.sight(arn)
+        checked = task is not None and task.health in ("HEALTHY", "UNHEALTHY")
+        return checked or not self.tasks.announced(arn)
+
     def _is_quiet(self, arn: TaskArn) -> bool:
-        """Whether events have not told of a task for long, or cannot tell what is awaited."""
+        """Whether events have not told of a task for long, or cannot tell what is awaited: of one
+        that runs its address, or its health."""
         task = self.tasks.sight(arn)
         if task is None or not self.tasks.announced(arn):
             return True
-        if task.last_status == "RUNNING" and task.arn not in self.addresses:
+        if task.last_status == "RUNNING" and task.desired_status == "RUNNING":
             return True
         return self._clock.now() - task.observed_at >= QUIET
 

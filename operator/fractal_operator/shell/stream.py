@@ -43,7 +43,7 @@ class Stream:
         self._heard_at: float | None = None
         self._behind_since: float | None = None
         self._silent_since: float | None = None
-        self._ahead: dict[TaskArn, tuple[int, float]] = {}
+        self._ahead: dict[TaskArn, tuple[ObservedTask, float]] = {}
         self._was: str | None = None
         self.healthy_since: float | None = None
 
@@ -59,21 +59,23 @@ class Stream:
         """The queue does not exist, or is not ours to read: waiting for it is no use."""
         self._heard_at = None
 
-    def told(self, arn: TaskArn, version: int | None) -> None:
+    def told(self, task: ObservedTask) -> None:
         """An event has told of a task of ours, whether or not that was new."""
         now = self._clock.monotonic()
-        shown = self._ahead.get(arn)
-        if shown is not None and version is not None and version >= shown[0]:
-            del self._ahead[arn]
+        ahead = self._ahead.get(task.arn)
+        if ahead is not None and _reaches(task, ahead[0]):
+            del self._ahead[task.arn]
         if self._silent_since is not None and now - self._silent_since >= DISTRUST_SECONDS:
             self._silent_since = None
 
     def shown(self, old: ObservedTask | None, new: ObservedTask) -> None:
-        """A look at ECS has shown a task whose changes events should tell of."""
-        if self._heard_at is None or old is None or old.version is None or new.version is None:
-            return  # no queue is heard; or a first sight, which is no change; or an emulator's
-        if new.version > max(old.version, self._ahead.get(new.arn, (0, 0.0))[0]):
-            self._ahead[new.arn] = (new.version, self._clock.monotonic() + GRACE_SECONDS)
+        """A look at ECS has shown a task. Of each step in its life an event has to tell; that it
+        does of others, as of a change of health, nobody has promised."""
+        if self._heard_at is None or old is None or _reaches(old, new):
+            return  # no queue is heard; or a first sight; or no step
+        ahead = self._ahead.get(new.arn)
+        if ahead is None or not _reaches(ahead[0], new):
+            self._ahead[new.arn] = new, self._clock.monotonic() + GRACE_SECONDS
 
     def healthy(self) -> bool:
         """Whether events can be relied on now. Says so when that changes."""
@@ -111,3 +113,10 @@ class Stream:
             log.info("task events are relied on: sweeps are an audit from now on")
         elif not first:  # at a start nothing has been heard yet
             log.warning("task events are not relied on: %s. Sweeps do without them", why)
+
+
+def _reaches(one: ObservedTask, other: ObservedTask) -> bool:
+    """Whether the first sight shows the task as far in its life as the second one, or further."""
+    if one.version is None or other.version is None or one.version >= other.version:
+        return True
+    return (one.last_status, one.desired_status) == (other.last_status, other.desired_status)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.core.world import NOW, stopped, task
 
-from fractal_models.observed import STATE_RANK, ObservedTask
+from fractal_models.observed import STATE_RANK, ObservedContainer, ObservedTask
 from fractal_operator.core.monotonic import changed, newer
 
 
@@ -46,6 +46,19 @@ def test_a_sparse_sight_loses_no_detail() -> None:
         assert getattr(kept, name) == getattr(full, name)
     for name in ("started_at", "containers", "private_ip"):
         assert getattr(kept, name) == getattr(full, name)
+
+
+def test_a_health_that_a_sight_does_not_tell_is_the_one_before() -> None:
+    def containers(main: str, side: str) -> tuple[ObservedContainer, ...]:
+        return ObservedContainer("main", health=main), ObservedContainer("side", health=side)
+
+    old = task(version=1, health="HEALTHY", containers=containers("HEALTHY", "UNKNOWN")[:1])
+    kept = newer(old, task(version=2, health="", containers=containers("", "")))
+    assert kept.health == "HEALTHY"
+    assert kept.containers == containers("HEALTHY", "")
+    kept = newer(kept, task(version=3, health="UNKNOWN", containers=containers("", "UNHEALTHY")))
+    assert kept.health == "UNKNOWN"
+    assert kept.containers == containers("HEALTHY", "UNHEALTHY")
 
 
 sights = st.builds(

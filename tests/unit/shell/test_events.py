@@ -469,10 +469,11 @@ def test_running_with_its_address_is_one_write(bench: Bench) -> None:
 
 
 def test_a_whole_life_by_events_alone(bench: Bench) -> None:
-    """The ring and the sweeps see nothing here: what moves is told by events."""
+    """What starts and stops is told by events; a task that runs is looked at until it is Ready."""
     world, process = bench.world, bench.process
     world.kube.create(KEY, SPEC)
     seen: dict[TaskArn, int | None] = {}
+    asked = len(process.wire.of("describe_tasks"))
 
     def told(_: World) -> bool:
         for arn, task in world.ecs.tasks.items():
@@ -483,14 +484,33 @@ def test_a_whole_life_by_events_alone(bench: Bench) -> None:
         run(process.settle())
         return running(world)
 
-    until(process, told)
-    asked = len(process.wire.of("describe_tasks"))
-    (arn,) = world.ecs.live()
-    world.ecs.end(arn)
-    bench.tell(arn)
     bench.poll()
-    until(process, lambda w: told(w) and world.ecs.live() != [arn])
-    assert len(process.wire.of("describe_tasks")) == asked
+    until(process, told)
+    (first,) = world.ecs.live()
+    world.ecs.end(first)
+    until(process, lambda w: told(w) and w.ecs.live() != [first])
+    (second,) = world.ecs.live()
+    looks = [arns for _, arns in process.wire.of("describe_tasks")[asked:]]
+    assert looks == [[first], [second]]
+
+
+def test_what_waits_for_its_health_is_looked_at_since_events_do_not_tell_of_it(
+    bench: Bench,
+) -> None:
+    arn = bench.ours()
+    bench.process.tasks.watch_closely("uid-1", True)
+    bench.poll()
+    asked = len(bench.process.wire.of("describe_tasks"))
+    for _ in range(2):
+        run(bench.process.observer.ring(bench.process.main()))
+    assert bench.process.wire.of("describe_tasks")[asked:] == [(MAIN, [arn])] * 2
+    bench.world.ecs.change(arn, health="HEALTHY")
+    run(bench.process.observer.ring(bench.process.main()))
+    bench.process.tasks.watch_closely("uid-1", False)
+    asked += 3
+    later(bench, 60)
+    run(bench.process.observer.ring(bench.process.main()))
+    assert bench.process.wire.of("describe_tasks")[asked:] == [(MAIN, [arn])]
 
 
 def test_a_forged_end_is_taken_back_once_ecs_has_contradicted_it(

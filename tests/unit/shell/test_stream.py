@@ -1,7 +1,6 @@
 """Whether task events are relied on: what is seen at the queue, and what is not told by it."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from tests.unit.shell.ecs_world import MAIN, task_arn
@@ -18,7 +17,8 @@ from fractal_operator.shell.stream import (
 )
 
 TASK = ObservedTask(task_arn("one"), ClusterArn(MAIN), START, "RUNNING", version=3)
-NEWER = replace(TASK, version=4, observed_at=START + timedelta(seconds=9))
+NEWER = replace(TASK, version=4, desired_status="STOPPED")
+NEWEST = replace(NEWER, version=5, last_status="DEACTIVATING")
 
 
 class Bench:
@@ -95,18 +95,28 @@ def test_a_change_that_no_event_tells_of_in_time_shows_that_the_rule_is_gone(ben
     assert bench.missed == 1
     bench.pass_(DISTRUST_SECONDS * 2)
     assert not bench.stream.healthy()  # an empty queue proves nothing
-    bench.stream.told(NEWER.arn, 5)
+    bench.stream.told(NEWEST)
     assert bench.stream.healthy()
     assert bench.missed == 1
 
 
 def test_an_event_that_comes_a_little_later_than_the_look_is_no_reason(bench: Bench) -> None:
     bench.stream.shown(TASK, NEWER)
-    bench.stream.told(NEWER.arn, 3)  # this one tells of less
+    bench.stream.told(TASK)  # this one tells of less
     bench.pass_(GRACE_SECONDS - 1)
-    bench.stream.told(NEWER.arn, 4)
+    bench.stream.told(NEWER)
     bench.pass_(GRACE_SECONDS)
     assert bench.stream.healthy()
+
+
+def test_a_second_look_does_not_put_off_the_deadline(bench: Bench) -> None:
+    bench.stream.shown(TASK, NEWER)
+    bench.pass_(GRACE_SECONDS - 1)
+    bench.stream.shown(NEWER, replace(NEWER, version=5, health="HEALTHY"))
+    bench.stream.shown(TASK, NEWER)
+    bench.pass_(1)
+    assert bench.missed == 0  # not looked at yet
+    assert not bench.stream.healthy()
 
 
 def test_trust_comes_back_only_after_a_while(bench: Bench) -> None:
@@ -114,10 +124,10 @@ def test_trust_comes_back_only_after_a_while(bench: Bench) -> None:
     bench.pass_(GRACE_SECONDS)
     assert not bench.stream.healthy()
     bench.pass_(DISTRUST_SECONDS - 1)
-    bench.stream.told(NEWER.arn, 5)
+    bench.stream.told(NEWEST)
     assert not bench.stream.healthy()
     bench.pass_(1)
-    bench.stream.told(NEWER.arn, 6)
+    bench.stream.told(replace(NEWEST, version=6))
     assert bench.stream.healthy()
 
 
@@ -129,6 +139,7 @@ def test_trust_comes_back_only_after_a_while(bench: Bench) -> None:
         (NEWER, TASK),
         (replace(TASK, version=None), NEWER),
         (TASK, replace(NEWER, version=None)),
+        (TASK, replace(TASK, version=4, health="UNHEALTHY")),
     ],
 )
 def test_what_is_no_change_needs_no_event(
