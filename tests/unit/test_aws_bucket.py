@@ -44,6 +44,23 @@ def test_a_draw_that_fails_says_when_there_is_a_token() -> None:
     assert not tokens.draw()
 
 
+@given(st.lists(st.sampled_from("ab"), max_size=12), st.floats(0, 3), st.floats(0.1, 0.9))
+def test_a_draw_that_fails_says_exactly_when_whatever_the_other_has(
+    drawn: list[str], later: float, part: float
+) -> None:
+    clock = Clock()
+    tokens = TokenBucket(8, 2, {"a": part, "b": 1 - part}, monotonic=clock.monotonic)
+    for each in drawn:
+        tokens.draw(each)
+    clock.time += later
+    drain(tokens, "a")
+    wait = tokens.draw("a")
+    clock.time += wait - 1e-3
+    assert tokens.draw("a"), "not before"
+    clock.time += 2e-3
+    assert not tokens.draw("a")
+
+
 def test_take_waits_exactly_until_its_token_is_due() -> None:
     clock = Clock()
     tokens = bucket(clock)

@@ -57,13 +57,19 @@ class TokenBucket:
         self._shrunk_at = float("-inf")
 
     def draw(self, reserve: str = "") -> float:
-        """Take a token if one is there now: 0.0. Else the seconds until there is one; at most that
-        long, if nobody else takes it."""
+        """Take a token if one is there now: 0.0. Else the seconds until there is one, if nobody
+        else takes any."""
         with self._lock:
             wait = self._wait(reserve)
             if not wait:
                 self._reserves[reserve].level -= 1
-            return wait
+                return 0.0
+            full = self._others_full(reserve)
+            if wait <= full:
+                return wait
+            rate = self._per_second * self._scale
+            mine = self._reserves[reserve]
+            return full + (1.0 - mine.level - full * rate * mine.part) / rate
 
     def put_back(self, reserve: str = "") -> None:
         """Return a token that was drawn and not used."""
@@ -110,7 +116,14 @@ class TokenBucket:
             rate = self._per_second * self._scale
             return {name: (each.level, rate * each.part) for name, each in self._reserves.items()}
 
+    def _others_full(self, reserve: str) -> float:
+        """In how many seconds the others have no room, so that all of the refill is this one's."""
+        rate = self._per_second * self._scale
+        others = (each for name, each in self._reserves.items() if name != reserve)
+        return max(((each.most - each.level) / (rate * each.part) for each in others), default=0.0)
+
     def _wait(self, reserve: str) -> float:
+        """Seconds until its own part of the refill alone makes a token."""
         self._refill()
         mine = self._reserves[reserve]
         return max(0.0, (1.0 - mine.level) / (self._per_second * self._scale * mine.part))
