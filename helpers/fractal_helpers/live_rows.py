@@ -106,7 +106,7 @@ def close_missing(
     if closed:
         _stop(session, among(UserContainer.uid, [row.task_id for row in closed]), at, VANISHED)
         entries = [_gap(row.task_id, row.namespace, row.name, at) for row in closed]
-        # RETURNING makes it one statement for a thousand rows, as in upserts.py.
+        # RETURNING has SQLAlchemy send a thousand rows a statement, and not one.
         appended = insert(ContainerHistory).on_conflict_do_nothing()
         session.connection().execute(appended.returning(literal_column("1")), entries)
     return len(closed)

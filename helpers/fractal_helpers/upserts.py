@@ -1,4 +1,4 @@
-"""Records as rows: one multi-row INSERT … ON CONFLICT a table, in which nothing older ever wins.
+"""Records as rows: one INSERT … SELECT FROM unnest(arrays) a table, in which nothing older wins.
 
 A row is the greatest of the records it was ever given, by rank. That makes writes safe in any
 order and any number: late replies, replays and two operators at once all end in the same row.
@@ -19,7 +19,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from sqlalchemy import BigInteger, ColumnElement, case, cast, func, literal_column, tuple_
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
@@ -91,9 +102,8 @@ def _execute(
 ) -> None:
     for model, statement in statements.items():
         if values := [row.values for row in rows if row.model is model]:
-            # RETURNING is what makes SQLAlchemy send an ON CONFLICT as one multi-row statement (of
-            # up to 1000 rows) instead of a round trip a row; see its "insertmanyvalues".
-            session.connection().execute(statement.returning(literal_column("1")), values)
+            columns = {name: [each[name] for each in values] for name in values[0]}
+            session.connection().execute(statement, columns)
 
 
 def _row(record: Record) -> Row:
@@ -112,9 +122,21 @@ def _row(record: Record) -> Row:
             assert_never(record)
 
 
+def _insert(model: type[Base]) -> Insert:
+    """Return an INSERT of any number of rows, whose parameters are an array for each column.
+
+    A third of the time that VALUES with a parameter for each value takes on this side.
+    """
+    columns = model.__table__.columns
+    arrays = (bindparam(each.name, type_=ARRAY(each.type)) for each in columns)
+    names = [each.name for each in columns]
+    rows = func.unnest(*arrays).table_valued(*names).render_derived()
+    return insert(model).from_select(names, select(*(rows.c[name] for name in names)))
+
+
 def _write(model: type[Base], rank: Callable[[Any], Any] | None = None) -> Insert:
     """Return an upsert that overwrites a row, unless the row's rank is the greater one."""
-    statement = insert(model)
+    statement = _insert(model)
     new, table = statement.excluded, statement.table
     keys = [column.key for column in table.primary_key]
     values: dict[str, ColumnElement[Any]] = {
@@ -132,18 +154,15 @@ def _version(row: Any) -> ColumnElement[int]:
     return case((number, cast(row.resource_version, BigInteger)), else_=literal_column("0"))
 
 
-# Spelled out instead of bound: a parameter outside VALUES does not go with a multi-row statement.
-_TERMINAL: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in TERMINAL_STATES]
-
 _STATEMENTS: Mapping[type[Base], Insert] = {
     UserContainer: _write(
         UserContainer,
-        lambda c: tuple_(c.state.in_(_TERMINAL), c.version, c.generation, c.observed_at),
+        lambda c: tuple_(c.state.in_(TERMINAL_STATES), c.version, c.generation, c.observed_at),
     ),
     UserAppState: _write(
         UserAppState, lambda c: tuple_(_version(c), c.deleted, c.generation, c.observed_at)
     ),
-    ContainerHistory: insert(ContainerHistory).on_conflict_do_nothing(),
+    ContainerHistory: _insert(ContainerHistory).on_conflict_do_nothing(),
 }
 _OVERWRITES: Mapping[type[Base], Insert] = {
     model: _write(model) for model in (UserContainer, UserAppState)
