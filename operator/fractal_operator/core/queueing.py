@@ -61,21 +61,33 @@ def held(verdict: Verdict) -> tuple[StopTask, ...]:
 
 def stops(verdict: Verdict) -> Verdict:
     """The verdict, without the stops that wait for their turn; saying so if they do for long."""
-    late = held(verdict)
+    late, state, again_at = held(verdict), verdict.state, verdict.again_at
     if not late:
-        return verdict
-    state, situation, again_at = verdict.state, verdict.situation, verdict.again_at
-    told = TOLD_AFTER + min(at for _, permit, at in state.seen.queued if permit == "StopTask")
-    if state.now < told:
-        again_at = min(again_at or told, told)
-    elif situation.reconciling and not situation.ready:
-        text = f"{situation.message} {STOP}"
-        situation = replace(situation, message=text, reconciling=REASON)
+        return _waited(verdict) if _unasked(verdict) and told(state.seen.status) else verdict
+    due = TOLD_AFTER + min(at for _, permit, at in state.seen.queued if permit == "StopTask")
+    if state.now < due:
+        again_at = min(again_at or due, due)
+    else:
+        verdict = _waited(verdict)
     regions = {each.region for each in late}
     return replace(
         verdict,
-        situation=situation,
         calls=tuple(call for call in verdict.calls if call not in late),
         again_at=again_at,
         waits=(*verdict.waits, *((region, "StopTask") for region in sorted(regions))),
     )
+
+
+def _waited(verdict: Verdict) -> Verdict:
+    """The verdict, saying that a stop waits for its turn, if it is that what the object is about."""
+    situation = verdict.situation
+    if not situation.reconciling or situation.ready:
+        return verdict
+    text = f"{situation.message} {STOP}"
+    return replace(verdict, situation=replace(situation, message=text, reconciling=REASON))
+
+
+def _unasked(verdict: Verdict) -> bool:
+    """Whether this process has not asked yet for a stop of the verdict; another may have waited."""
+    stops = (call.arn for call in verdict.calls if isinstance(call, StopTask))
+    return any(arn not in verdict.state.seen.stops for arn in stops)
