@@ -30,6 +30,9 @@ from fractal_operator.shell.touches import Touches
 log = logging.getLogger(__name__)
 
 BATCH = 500
+HISTORY_BATCH = 1000
+"""More than of rows, because each object tells several transitions when a process starts."""
+
 HISTORY_BOUND = 50_000
 ROWS_BOUND = 50_000
 """How many rows wait at most: two for each of 10,000 objects, and tasks that came and went."""
@@ -156,7 +159,7 @@ class Recorder:
 
     async def _write_batch(self) -> None:
         rows = list(islice(self._rows.items(), BATCH))
-        events = list(islice(self._history, BATCH))
+        events = list(islice(self._history, HISTORY_BATCH))
         gap = [self._dropped] if self._dropped is not None else []
         batch: Sequence[Record] = [*(row for _, row in rows), *gap, *events]
         refused = await self._ledger.write(batch)

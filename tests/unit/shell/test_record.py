@@ -13,7 +13,7 @@ from tests.unit.shell.wire import START, FakeClock, Wire, run, run_to_call
 from fractal_models.errors import OutcomeUnknown
 from fractal_models.observed import TaskArn
 from fractal_models.records import AppStateRecord, ContainerRecord, HistoryRecord, Refused
-from fractal_operator.shell.record import BATCH, Recorder
+from fractal_operator.shell.record import BATCH, HISTORY_BATCH, Recorder
 from fractal_operator.shell.touches import SLICES, slice_of
 
 APP = AppStateRecord(
@@ -232,7 +232,7 @@ def test_large_amounts_go_in_bounded_batches(bench: Bench) -> None:
     bench.recorder.offer(replace(APP, task_id=f"uid-{n}") for n in range(2 * BATCH + 1))
     bench.recorder.offer(told(n) for n in range(2 * BATCH + 1))
     assert bench.flush()
-    assert [len(batch) for batch in bench.sent()] == [2 * BATCH, 2 * BATCH, 2]
+    assert [len(batch) for batch in bench.sent()] == [BATCH + HISTORY_BATCH, BATCH + 1, 1]
     assert len(bench.ledger.apps) == 2 * BATCH + 1
     assert bench.told() == [f"key-{n}" for n in range(2 * BATCH + 1)]
 
