@@ -79,7 +79,7 @@ def stops(verdict: Verdict) -> Verdict:
 
 
 def _waited(verdict: Verdict) -> Verdict:
-    """The verdict, saying that a stop waits for its turn, if it is that what the object is about."""
+    """The verdict, saying that a stop waits for its turn, if that is what the object is about."""
     situation = verdict.situation
     if not situation.reconciling or situation.ready:
         return verdict
