@@ -11,6 +11,7 @@ import json
 import os
 import random
 import re
+import sys
 import tempfile
 import time
 import urllib.request
@@ -270,6 +271,7 @@ class Run:
         seconds, usage = time.monotonic() - began, child.usage()
         told = await self._control("calls?clear=1")
         made = writes(await self._cluster.requests() - requests)
+        print(f"{self._subject.name} {len(self._names)}: {name} {seconds:.0f} s", file=sys.stderr)
         self.result.phases[name] = Phase(
             seconds=seconds,
             cpu=usage.cpu - before,
