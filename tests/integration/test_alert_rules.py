@@ -94,6 +94,7 @@ def stands(watchdog: str, seconds: str, limit: int) -> dict[str, str]:
 
 
 STALLED = ',type="Stalled",status="True"'
+WAITED = "fractal_permits_oldest_wait_seconds"
 LONGEST = f"workqueue_longest_running_processor_seconds{QUEUE}"
 DONE = f"workqueue_work_duration_seconds_count{QUEUE}"
 RECONCILES = f"controller_runtime_reconcile_total{MINE}"
@@ -202,6 +203,19 @@ CASES = (
     ),
     Case("FractalQueueStuck", "idle", False, {f"workqueue_depth{QUEUE}": "0x60", DONE: "7x60"}),
     Case(
+        "FractalQuotaWait",
+        "for long",
+        True,
+        gauge(WAITED, "60+60x40", ',region="eu-central-1",operation="RunTask"'),
+    ),
+    Case(
+        "FractalQuotaWait",
+        "for a while",
+        False,
+        gauge(WAITED, "800x40", ',region="eu-central-1",operation="RunTask"'),
+    ),
+    Case("FractalQuotaWait", "nobody", False),
+    Case(
         "FractalEventsUnhealthy",
         "for 20 minutes",
         True,
@@ -308,6 +322,14 @@ CASES = (
     Case("FractalOrphans", "kept on purpose", False, orphans("retained", "0x9 1x80"), "60m"),
     Case("FractalReaperHeld", "many", True, gauge("fractal_reaper_held", "0x9 1x60")),
     Case("FractalReaperHeld", "a round", False, gauge("fractal_reaper_held", "0x20 1x5 0x60")),
+    Case("FractalSelectedTwice", "stays", True, gauge("fractal_objects_elsewhere", "3x80"), "50m"),
+    Case(
+        "FractalSelectedTwice",
+        "changes hands",
+        False,
+        gauge("fractal_objects_elsewhere", "0x9 9x20 0x60"),
+        "50m",
+    ),
     Case("FractalLaunchesPaused", "a cluster", True, gauge("fractal_launches_paused", "0x9 1x60")),
     Case("FractalLaunchesPaused", "no more", False, gauge("fractal_launches_paused", "1x9 0x60")),
     Case(

@@ -109,6 +109,14 @@ CONTAINERS: tuple[Alert, ...] = (
         "Objects may be missing that should be there: none of their tasks is stopped.",
     ),
     Alert(
+        "FractalSelectedTwice",
+        "warning",
+        "30m",
+        "max by (job, namespace) (fractal_objects_elsewhere) > 0",
+        "FractalContainers are selected here that another installation looks after.",
+        "{{ $value }} objects are selected twice, or their installation is gone.",
+    ),
+    Alert(
         "FractalSpotInterruptionStorm",
         "warning",
         "",

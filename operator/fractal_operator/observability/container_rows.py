@@ -55,6 +55,12 @@ RUNNING = Row(
             one("max by (kind) (fractal_orphans{})", "{{kind}}"),
         ),
         Panel(
+            "Another installation's objects",
+            "Selected here, and looked after by another installation (docs/splitting.md).",
+            "short",
+            one("max(fractal_objects_elsewhere{})"),
+        ),
+        Panel(
             "Containers by phase",
             "FractalContainers by status.phase.",
             "short",
@@ -100,12 +106,6 @@ LIVES = Row(
             "From the first launch call of an attempt to Ready.",
             "s",
             quantiles("fractal_container_start_duration_seconds{}"),
-        ),
-        Panel(
-            "Launches waiting for the rate limit",
-            "Objects that wait for a permit: more launches are wanted than the quota allows.",
-            "short",
-            one("max(fractal_launches_waiting{})", "waiting"),
         ),
         Panel(
             "Ends by stop code",

@@ -96,7 +96,8 @@ REASONS: Mapping[str, str] = {
     "namespace; the message says what.",
     "NotObserved": "ECS has not been looked at yet, or does not show the last change.",
     "NotStalled": "Nobody is needed.",
-    "OtherInstallation": "A task of this object belongs to another installation of the operator.",
+    "OtherInstallation": "A task of this object belongs to another installation of the operator, "
+    "which has not let go of it.",
     "Paused": "The annotation `fractal.co/paused` holds up what is left to do.",
     "Pending": "Waiting for the first launch.",
     "Progressing": "Work is under way.",
@@ -104,6 +105,8 @@ REASONS: Mapping[str, str] = {
     "ReadOnly": "The annotation `fractal.co/read-only` holds up what is left to do, deletion "
     "included.",
     "ReconcileSuccess": "ECS shows what was last done.",
+    "Released": "The object's labels are not selected any more: it is let go of, and waits for the "
+    "installation that selects it.",
     "Replacing": "The task is being stopped, another one follows.",
     "Retrying": "An attempt failed; another one follows after a pause.",
     "Settled": "Nothing is left to do.",
@@ -112,6 +115,8 @@ REASONS: Mapping[str, str] = {
     "Suspended": "`spec.operatingMode` is `Suspended`, and no task runs.",
     "Suspending": "The task is being stopped, because `spec.operatingMode` is `Suspended`.",
     "TaggingFailed": "The task to be adopted cannot be tagged as this object's; it is tried again.",
+    "RateLimited": "The object waits for its turn: AWS limits how many tasks may be launched or "
+    "stopped in a second (docs/quotas.md).",
     "TaskRunning": "The task runs and is ready.",
     "Unhealthy": "The health check of the main container fails. The task is left alone.",
     "WaitingForSweep": "Before the first launch the operator looks once at all tasks of the "
@@ -136,6 +141,11 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "Suspended": ("Normal", "The phase became Suspended."),
     "Succeeded": ("Normal", "The phase became Succeeded."),
     "LeaderElection": ("Normal", "On the operator's Lease: this process leads from now on."),
+    "OtherInstallation": (
+        "Warning",
+        "Another installation looks after the object, and this one selects it, too, for more than "
+        "a minute (docs/splitting.md).",
+    ),
     "RecordRefused": ("Warning", "PostgreSQL refuses a record of the object; it runs on."),
 }
 """Events by reason, but for those whose reason is a failure's, or that of Stalled."""
