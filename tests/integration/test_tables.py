@@ -1,7 +1,10 @@
 """The models, the migrations and a live database say the same, both ways."""
 
+import itertools
+import threading
 from collections.abc import Callable
-from dataclasses import fields
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,10 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateSchema
+from tests.integration.test_ledger import APP_STATE, CONTAINER
 
 from fractal_helpers import migrate
+from fractal_helpers.ledger import PostgresLedger
 from fractal_helpers.sql import create_engine
 from fractal_models import migrations
 from fractal_models.errors import Unavailable
@@ -145,6 +150,30 @@ def test_down_and_up_again_end_where_they_began(database: str) -> None:
     assert not any(catalogue(database).values())
     migrate.upgrade(database)
     assert catalogue(database) == before
+
+
+def test_rows_are_written_while_a_database_is_migrated(
+    database: str, ledger: PostgresLedger
+) -> None:
+    migrate.downgrade(database, "0001")
+    done, started = threading.Event(), threading.Event()
+
+    def write() -> int:
+        for number in itertools.count():
+            assert ledger.write([replace(CONTAINER, container_id=f"t{number}"), APP_STATE]) == ()
+            started.set()
+            if done.is_set():
+                return number + 1
+        raise AssertionError
+
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit(write)
+        assert started.wait(30)
+        migrate.upgrade(database)
+        done.set()
+        assert len(ledger.containers("uid-1")) <= written.result(timeout=30)
+    assert len(ledger.containers("uid-1")) == written.result()
+    assert migrate.check(database) == []
 
 
 def test_upgrading_twice_changes_nothing(database: str) -> None:

@@ -1,6 +1,6 @@
 """The indexes by which people ask (docs/queries.md), the auditor reads and old rows are pruned.
 
-Not CONCURRENTLY: docs/decisions/0012-indexes-are-built-in-the-transaction.md tells why.
+Not CONCURRENTLY: docs/decisions/0013-ten-thousand-rows.md tells why.
 """
 
 import sqlalchemy as sa
@@ -17,12 +17,12 @@ HARDWARE, LOGS = "hardware", "logs"
 CONTAINERS, APPS, HISTORY = "user_containers", "user_app_state", "container_history"
 ENDED = "state IN ('STOPPED', 'FAILED')"
 LIVE = "state NOT IN ('STOPPED', 'FAILED')"
-OLD = (
-    (HARDWARE, CONTAINERS, "state_idx", ["state"], None),
-    (HARDWARE, CONTAINERS, "observed_at_idx", ["observed_at"], None),
+OLD = (  # in the order in which the auditor reads, so that the two cannot wait for each other
     (HARDWARE, APPS, "state_idx", ["state"], None),
     (HARDWARE, APPS, "observed_at_idx", ["observed_at"], None),
     (HARDWARE, APPS, "live_idx", ["install"], "NOT deleted"),
+    (HARDWARE, CONTAINERS, "state_idx", ["state"], None),
+    (HARDWARE, CONTAINERS, "observed_at_idx", ["observed_at"], None),
 )
 NEW = (
     (HARDWARE, CONTAINERS, "namespace_name_idx", ["namespace", "name"], None),
