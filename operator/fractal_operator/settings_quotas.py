@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_settings import BaseSettings, NoDecode
 
 from fractal_helpers.aws.limits import QUOTAS, Quota
@@ -13,7 +13,9 @@ WORDS = (
     "GROUP=BURST/RATE, comma-separated, such as fargate-launch=500/100; a burst from 1, a rate "
     f"above 0; the groups are {', '.join(QUOTAS)}"
 )
-_NUMBER = r"(\d{1,6}(?:\.\d{1,3})?)"
+_NUMBER = "[0-9]{1,6}([.][0-9]{1,3})?"
+PATTERN = f"^[a-z0-9-]+={_NUMBER}/{_NUMBER}$"
+_SCHEMA = {"type": "array", "items": {"type": "string", "pattern": PATTERN}}
 
 
 def read_quotas(value: Any) -> tuple[tuple[str, Quota], ...]:
@@ -22,10 +24,9 @@ def read_quotas(value: Any) -> tuple[tuple[str, Quota], ...]:
         return tuple(value)
     found: dict[str, Quota] = {}
     for item in split_list(value):
-        parts = re.fullmatch(rf"([a-z0-9-]+)\s*=\s*{_NUMBER}\s*/\s*{_NUMBER}", item)
-        if parts is None:
+        if not re.fullmatch(PATTERN, item):
             raise Fault(f"{item!r} is not allowed; allowed: {WORDS}")
-        group, burst, rate = parts.groups()
+        group, burst, rate = re.split("[=/]", item)
         if group not in QUOTAS:
             raise Fault(f"{group!r} is no quota group; allowed: {WORDS}")
         if group in found:
@@ -40,7 +41,12 @@ def read_quotas(value: Any) -> tuple[tuple[str, Quota], ...]:
 class QuotaSettings(BaseSettings):
     """The part of ``Settings`` that says what the account may ask of AWS."""
 
-    quotas: Annotated[tuple[tuple[str, Quota], ...], NoDecode, PlainValidator(read_quotas)] = Field(
+    quotas: Annotated[
+        tuple[tuple[str, Quota], ...],
+        NoDecode,
+        PlainValidator(read_quotas),
+        WithJsonSchema(_SCHEMA),
+    ] = Field(
         (),
         description="Quotas of the AWS account and region that are not those which AWS documents, "
         "as calls at once and calls a second; `FRACTAL_QUOTA_SHARE` of each is used.",

@@ -10,7 +10,7 @@ import helm_python as helm
 import pytest
 import yaml
 
-from fractal_helpers.aws.limits import _SHARES
+from fractal_helpers.aws.limits import OPERATIONS
 from fractal_models.crd import crd, render_yaml, strip_cel
 from fractal_operator.observability.dashboard import dashboard_json
 from fractal_operator.observability.rules import ALERTS, rules_yaml
@@ -87,12 +87,13 @@ SAMPLES: dict[str, Any] = {
     "workers": 7,
     "aws_threads": 8,
     "quota_share": 0.25,
+    "quotas": ["fargate-launch=500/100", "cluster-modify=200/80.5"],
     "confirm_mass_loss": ["apps", "arn:aws:ecs:eu-central-1:123456789012:cluster/more"],
     "reaper": "report",
+    "history_days": 0,
     "metrics_host": "::",
     "log_format": "text",
     "log_level": "DEBUG",
-    "history_days": 0,
 }
 
 
@@ -737,6 +738,7 @@ def test_more_variables_may_be_given() -> None:
         ({"settings": {"subnets": ["subnet-x"]}}, "/settings/subnets/0"),
         ({"settings": {"assignPublicIp": True}}, "/settings/assignPublicIp"),
         ({"settings": {"quotaShare": 0}}, "/settings/quotaShare"),
+        ({"settings": {"quotas": ["fargate-launch=500"]}}, "/settings/quotas/0"),
         ({"allow": [{"images": ["*"]}]}, "/allow/0"),
         ({"allow": [{"namespaces": []}]}, "/allow/0/namespaces"),
         ({"allow": [{"namespaces": ["a"], "image": ["*"]}]}, "/allow/0"),
@@ -829,7 +831,7 @@ def test_the_documented_policy_allows_every_call_of_the_code_and_only_named_role
     ]
     assert all(re.fullmatch(r"(ecs|ec2|iam):[A-Z][A-Za-z]+", action) for action in actions)
     # No call of the code goes without a share of a quota; this one needs no permission.
-    calls = set(_SHARES) - {"GetCallerIdentity"}
+    calls = set(OPERATIONS) - {"GetCallerIdentity"}
     assert sorted(action.partition(":")[2] for action in actions) == sorted({*calls, "PassRole"})
     [passing] = [each for each in statements if "iam:PassRole" in each["Action"]]
     assert not [arn for arn in passing["Resource"] if "*" in arn]

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from fractal_helpers.aws.limits import Quota
 from fractal_operator.core.allow import Rule
 from fractal_operator.settings import BadSettings, Settings, describe, load_settings
 from fractal_operator.settings_allow import KINDS, WORDS
+from fractal_operator.settings_quotas import WORDS as QUOTA_WORDS
 
 
 def faults(environ: dict[str, str]) -> tuple[str, ...]:
@@ -78,6 +80,22 @@ def test_the_region_falls_back_to_what_aws_tools_read(environ: dict[str, str], r
             "'tier>2' is no term of a label selector; allowed: terms such as team=a, tier!=test, "
             "team in (a,b), team notin (c), team, !team; comma-separated",
         ),
+        (
+            "FRACTAL_QUOTAS",
+            "fargate-launch=0/5",
+            f"'fargate-launch=0/5' is not allowed; allowed: {QUOTA_WORDS}",
+        ),
+        (
+            "FRACTAL_QUOTAS",
+            "sts=9/9, fargate-launch=5",
+            f"'fargate-launch=5' is not allowed; allowed: {QUOTA_WORDS}",
+        ),
+        (
+            "FRACTAL_QUOTAS",
+            "fargate=100/20",
+            f"'fargate' is no quota group; allowed: {QUOTA_WORDS}",
+        ),
+        ("FRACTAL_QUOTAS", "sts=9/9,sts=8/8", "'sts' is named twice"),
         ("FRACTAL_QUOTA_SHARE", "0", "'0' is not allowed; allowed: a number above 0, up to 1"),
         ("FRACTAL_LOG_FORMAT", "xml", "'xml' is not allowed; allowed: one of auto, json, text"),
         (
@@ -105,6 +123,12 @@ def test_a_fault_is_one_line_with_the_variable_and_what_is_allowed(
 
 
 ROLES = "* or the pattern of a role's ARN, arn:aws:iam::123456789012:role/app-*"
+
+
+def test_the_accounts_own_quotas_are_read() -> None:
+    settings = load_settings({"FRACTAL_QUOTAS": "fargate-launch=500/100, cluster-modify=200/80.5"})
+    expected = {"fargate-launch": Quota(500, 100), "cluster-modify": Quota(200, 80.5)}
+    assert dict(settings.quotas) == expected
 
 
 def test_the_allow_list_is_read_into_rules() -> None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fractal_operator.observability import container_rows, event_parts, outside_rows
+from fractal_operator.observability import container_rows, event_parts, outside_rows, quota_parts
 from fractal_operator.observability.panel import Panel, Query, Row
 
 ROWS: tuple[Row, ...] = (
@@ -17,6 +17,7 @@ ROWS: tuple[Row, ...] = (
     container_rows.RECONCILES,
     container_rows.QUEUE,
     outside_rows.AWS,
+    quota_parts.QUOTAS,
     outside_rows.LOOKING,
     event_parts.EVENTS,
     outside_rows.KUBERNETES,

@@ -10,8 +10,9 @@ from fractal_operator.observability.container_alerts import CONTAINERS
 from fractal_operator.observability.event_parts import EVENT_ALERTS
 from fractal_operator.observability.outside_alerts import OUTSIDE
 from fractal_operator.observability.process_alerts import PROCESS
+from fractal_operator.observability.quota_parts import QUOTA_ALERTS
 
-ALERTS = (*PROCESS, *CONTAINERS, *OUTSIDE, *EVENT_ALERTS)
+ALERTS = (*PROCESS, *CONTAINERS, *OUTSIDE, *EVENT_ALERTS, *QUOTA_ALERTS)
 
 RUNBOOKS = "docs/runbooks"
 """Where the pages are, seen from the root of the repository; the chart puts a URL in its place."""
