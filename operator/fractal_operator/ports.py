@@ -125,8 +125,8 @@ class Events(Protocol):
 
     name: str
 
-    async def receive(self) -> Sequence[Message]:
-        """Wait for messages, for up to 20 s; some of those that wait, none without any.
+    async def receive(self, seconds: int) -> Sequence[Message]:
+        """Wait for messages, for up to ``seconds`` (1..20); some of those that are there, or none.
 
         What is received is hidden for a while, and comes again unless it is deleted.
         """

@@ -345,6 +345,10 @@ class World:
         assert found is not None
         return str(found["metadata"]["uid"])
 
+    def events(self, **options: Any) -> str:
+        """A rule and a queue of this world's task events, or its change; the queue's URL."""
+        return self.ecs.put_rule(self.name, self.name, REGION, prefix=f"fc/{self.name}/", **options)
+
     def register(self, family: str) -> str:
         """A task definition for Fargate, registered by a stranger; its ARN."""
         answer = self.aws_ecs.register_task_definition(
@@ -480,6 +484,7 @@ def new_world(servers: Servers, folder: Path) -> Iterator[World]:
             operator.kill()
             print(f"--- {operator.logfile}\n{operator.logfile.read_text()[-5_000:]}")
         world.ecs.reset()
+        world.ecs.delete_rule(world.name)
         world.tear_down()
     engine.dispose()
     world.check()

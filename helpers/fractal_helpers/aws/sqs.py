@@ -57,8 +57,8 @@ class SqsClient:
         self._now = now
         self._monotonic = monotonic
 
-    def receive(self) -> tuple[Message, ...]:
-        """Up to 10 messages, as soon as there are some; none after 20 s without.
+    def receive(self, seconds: int = WAIT_SECONDS) -> tuple[Message, ...]:
+        """Up to 10 messages, as soon as there are some; none after ``seconds`` (0..20) without.
 
         What is received is hidden from others for the queue's visibility timeout, and comes again
         after it unless it is deleted.
@@ -67,7 +67,7 @@ class SqsClient:
             "ReceiveMessage",
             {
                 "MaxNumberOfMessages": BATCH,
-                "WaitTimeSeconds": WAIT_SECONDS,
+                "WaitTimeSeconds": seconds,
                 "MessageSystemAttributeNames": ["SentTimestamp", "ApproximateReceiveCount"],
             },
         )

@@ -32,6 +32,10 @@ BEAT_SECONDS = 300.0
 PAUSE_SECONDS = 60.0
 """The longest pause after failures in a row."""
 
+LONG_SECONDS, SHORT_SECONDS = 20, 1
+"""How long to wait for messages: of a queue that has answered, and of one that has to show first
+that it does."""
+
 WAIT_SECONDS = 1.0
 """Between two looks whether the first sweep has been done."""
 
@@ -60,6 +64,8 @@ class Pollers:
         self._health = health
         self._leads = leads
         self._failures = 0
+        self._patience = SHORT_SECONDS
+        self._deletes = True
         self._pollers = 0
 
     async def poll(self) -> None:
@@ -75,11 +81,12 @@ class Pollers:
         if not self._swept():
             return WAIT_SECONDS  # of a cluster that is not known yet no event can be believed
         try:
-            messages = await self._queue.receive()
+            messages = await self._queue.receive(self._patience)
+            self._patience = LONG_SECONDS
             self._hear(messages)
             done = await self._take(messages)
             if done and self._leads():
-                self._metrics.events_undeleted.inc(await self._queue.delete(done))
+                await self._delete(done)
         except FractalError as error:
             return self._failed(error)
         except Exception:
@@ -88,6 +95,17 @@ class Pollers:
             return self._pause()
         self._failures = 0
         return 0.0
+
+    async def _delete(self, receipts: Sequence[str]) -> None:
+        """Delete what was taken in. What stays comes again, and tells nothing new then."""
+        try:
+            left = await self._queue.delete(receipts)
+        except FractalError as error:
+            left = len(receipts)
+            if self._deletes:
+                log.warning("messages of task events cannot be deleted: %s", error)
+        self._deletes = left < len(receipts)
+        self._metrics.events_undeleted.inc(left)
 
     def _swept(self) -> bool:
         return all(each.swept_at is not None for each in self._clusters.all() if each.held)
@@ -101,6 +119,7 @@ class Pollers:
 
     def _pause(self) -> float:
         self._failures += 1
+        self._patience = SHORT_SECONDS
         pause = backoff.delay(self._failures, "events", first=2, cap=PAUSE_SECONDS)
         return pause.total_seconds()
 

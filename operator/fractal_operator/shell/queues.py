@@ -25,8 +25,8 @@ class SqsEvents:
         self._pool = DaemonPool(pollers)
         self._leads = leads
 
-    async def receive(self) -> Sequence[Message]:
-        return await self._pool.run(lambda: self._leading().receive())
+    async def receive(self, seconds: int) -> Sequence[Message]:
+        return await self._pool.run(lambda: self._leading().receive(seconds))
 
     async def delete(self, receipts: Sequence[str]) -> int:
         return await self._pool.run(lambda: self._leading().delete(receipts))

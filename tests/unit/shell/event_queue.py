@@ -67,8 +67,8 @@ class FakeEvents:
     def __init__(self, queue: EventQueue, wire: Wire) -> None:
         self._queue, self._wire = queue, wire
 
-    async def receive(self) -> Sequence[Message]:
-        return await self._wire.call("receive", self._queue.receive)
+    async def receive(self, seconds: int) -> Sequence[Message]:
+        return await self._wire.call("receive", self._queue.receive, seconds)
 
     async def delete(self, receipts: Sequence[str]) -> int:
         return await self._wire.call(

@@ -273,6 +273,24 @@ def test_messages_that_sqs_does_not_delete_are_counted(bench: Bench) -> None:
     assert bench.process.value("fractal_events_undeleted_total") == 1
 
 
+def test_events_count_though_they_cannot_be_deleted(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.process.wire.fail("delete_messages", AccessDenied("not allowed"), times=3)
+    for number in range(4):
+        arn = bench.ours(number)
+        bench.world.ecs.end(arn)
+        bench.tell(arn)
+        assert bench.poll() == 0.0
+        seen = bench.sight(arn)
+        assert seen is not None
+        assert seen.stopped
+    assert bench.process.shell.stream.healthy()
+    assert bench.process.value("fractal_events_undeleted_total") == 3
+    assert caplog.text.count("not allowed") == 1
+    assert len(bench.queue.deleted) == 1
+
+
 def test_a_standby_deletes_nothing(bench: Bench) -> None:
     bench.tell(bench.ours())
     shell = bench.process.shell
@@ -316,6 +334,17 @@ def test_a_queue_that_fails_is_asked_less_and_less_often_and_told_of_once(
     assert bench.poll() == 0.0
     bench.queue.down = Unavailable("down")
     assert bench.poll() <= 2
+
+
+def test_a_queue_that_has_not_answered_yet_is_not_waited_for_long(bench: Bench) -> None:
+    bench.poll()
+    bench.poll()
+    bench.queue.down = Unavailable("down")
+    bench.poll()
+    bench.queue.down = None
+    bench.poll()
+    bench.poll()
+    assert [seconds for (seconds,) in bench.process.wire.of("receive")] == [1, 20, 20, 1, 20]
 
 
 @pytest.mark.parametrize("error", [Rejected("no such queue"), AccessDenied("not yours")])
