@@ -51,8 +51,8 @@ def refusal(names: Sequence[str], selector: Selector) -> str:
     )
     return (
         f"{len(names)} {subject} this operator to be deleted: {shown}. Delete them first, and wait "
-        f"until they are gone (kubectl delete fractalcontainers {option} --all-namespaces). To leave "
-        "their tasks running instead, for a later installation under the same names: "
+        f"until they are gone (kubectl delete fractalcontainers {option} --all-namespaces). To "
+        "leave their tasks running instead, for a later installation under the same names: "
         "helm uninstall --no-hooks."
     )
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 
 from fractal_models import crd
 from fractal_operator import uninstall
-from fractal_operator.core.selector import Selector, parse
 from fractal_operator.cli import app
+from fractal_operator.core.selector import Selector, parse
 
 KUBECONFIG = """
 apiVersion: v1

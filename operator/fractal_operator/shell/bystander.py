@@ -49,7 +49,7 @@ class Bystander:
     async def _tell(self, body: Body, other: str) -> None:
         ours, finalizers = self._policy.install, body["metadata"].get("finalizers", ())
         text = (
-            f"The installation {other!r} looks after this object, and {ours!r} selects it, too, and "
+            f"The installation {other!r} looks after this object; {ours!r} selects it, too, and "
             f"leaves it alone. Let only one of them select it. If {other!r} is gone for good, set "
             f"FRACTAL_INSTALL_ID={other} here to go on in its place."
         )

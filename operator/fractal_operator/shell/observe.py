@@ -172,13 +172,13 @@ class Observer:
         self.tasks.keep_strangers(arn, listed)
         self.tasks.present(listed)
         expected = set(self.tasks.expected(arn))
-        asked = sorted((listed - cluster.foreign) | expected | set(self.tasks.wished(arn)))
+        known = cluster.foreign - self.tasks.barring(arn)
+        asked = sorted((listed - known) | expected | set(self.tasks.wished(arn)))
         found = await self._ecs.describe_tasks(region, arn, asked)
         await self._locate(cluster, found.tasks)
         for task in found.tasks:
             self._show(task)
-            ours = self.tasks.owner(task) is not None or task.arn in expected
-            if not ours and not self.tasks.bars(task):
+            if self.tasks.owner(task) is None and task.arn not in expected:
                 cluster.foreign.add(task.arn)
         gone_ones = [arn for arn in found.missing if arn not in listed]
         for gone in gone_ones:
@@ -239,7 +239,7 @@ class Observer:
         asked |= {arn for arn in moving if self._is_quiet(arn)}
         if now - cluster.glanced_at >= self._pace.sweep_seconds:
             cluster.glanced_at = now
-            asked |= {*self.tasks.wished(cluster.arn)}
+            asked |= {*self.tasks.wished(cluster.arn)} | self.tasks.barring(cluster.arn)
             asked |= {arn for arn in self.tasks.expected(cluster.arn) if self._is_untold(arn)}
         return asked
 

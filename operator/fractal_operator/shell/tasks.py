@@ -72,6 +72,8 @@ class Tasks:
                 known.discard(arn)
         for arn in claimed:
             self._claims.setdefault(arn, set()).add(uid)
+            if arn not in known:  # as another installation's task it may have been let go of since
+                self._strangers.get(uid, {}).pop(arn, None)
         known.update(claimed)
 
     def _unclaim(self, uid: str, arn: TaskArn) -> bool:
@@ -134,10 +136,10 @@ class Tasks:
             self._strangers.setdefault(origin.uid, {})[task.arn] = task
             self._wake(origin.uid)
 
-    def bars(self, task: ObservedTask) -> bool:
-        """Whether another installation launched it for an object of ours: it may let go of it."""
-        origin = tokens.parse_started_by(task.started_by)
-        return origin is not None and origin.uid in self._alive
+    def barring(self, cluster_arn: str) -> set[TaskArn]:
+        """Other installations' tasks in a cluster of our objects: they may be let go of."""
+        prefix, uids = tokens.task_prefix(cluster_arn), self._alive & self._strangers.keys()
+        return {arn for uid in uids for arn in self._strangers[uid] if arn.startswith(prefix)}
 
     def keep_strangers(self, cluster_arn: str, listed: Iterable[TaskArn]) -> None:
         """Forget other installations' tasks of a cluster that a list does not show any more."""

@@ -31,20 +31,26 @@ from fractal_models.records import (
     Record,
     Refused,
 )
+from fractal_operator.core.selector import Selector
 
 
 class FakeKube:
-    """The port Kube of one process."""
+    """The port Kube of one process; its lists leave out what ``selector`` does not select."""
 
-    def __init__(self, world: KubeWorld, wire: Wire) -> None:
+    def __init__(self, world: KubeWorld, wire: Wire, selector: Selector | None = None) -> None:
         self._world = world
         self._wire = wire
+        self._selector = selector or Selector()
 
     async def get(self, key: ObjectKey) -> Mapping[str, Any] | None:
         return await self._wire.call("get", lambda: self._world.get(key), key)
 
     async def list(self) -> Sequence[Mapping[str, Any]]:
-        return await self._wire.call("list", self._world.list)
+        def do() -> Sequence[Mapping[str, Any]]:
+            every = self._world.list()
+            return [x for x in every if self._selector.selects(x["metadata"].get("labels"))]
+
+        return await self._wire.call("list", do)
 
     async def claimed(self, install: str) -> Sequence[Mapping[str, Any]]:
         return await self._wire.call("claimed", lambda: self._world.claimed(install), install)

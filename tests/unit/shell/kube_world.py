@@ -63,6 +63,11 @@ class KubeWorld:
         body["metadata"]["annotations"] = {**body["metadata"].get("annotations", {}), **names}
         return self._store(body)
 
+    def label(self, key: ObjectKey, **labels: str) -> Body:
+        body = copy.deepcopy(self.objects[key])
+        body["metadata"]["labels"] = labels
+        return self._store(body)
+
     def delete(self, key: ObjectKey) -> None:
         body = copy.deepcopy(self.objects[key])
         if not body["metadata"].get("finalizers"):

@@ -22,7 +22,7 @@ from fractal_operator.metrics import Metrics
 from fractal_operator.shell.agenda import Agenda, namespace_of
 from fractal_operator.shell.clusters import Cluster
 from fractal_operator.shell.leader import Leader
-from fractal_operator.shell.objects import Objects, key_of
+from fractal_operator.shell.objects import Body, Objects, key_of, uid_of
 from fractal_operator.shell.observe import Pace
 from fractal_operator.shell.reconcile import Rest
 from fractal_operator.shell.wiring import Knobs
@@ -78,7 +78,7 @@ class Process:
     ) -> None:
         self.world, self.wire, self.clock = world, wire or Wire(), world.clock
         world.processes += 1
-        self.kube = FakeKube(world.kube, self.wire)
+        self.kube = FakeKube(world.kube, self.wire, policy.selector)
         self.ecs = FakeEcs(world.ecs, self.wire)
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
@@ -111,6 +111,8 @@ class Process:
         self.reconciler = self.shell.reconciler
         self.permits = self.shell.permits
         self._told = 0
+        self._selector = policy.selector
+        self._shown: set[str] = set()
         self.begin()
 
     def leader(self) -> Leader | None:
@@ -133,6 +135,7 @@ class Process:
         """The first list: what is there, before any event."""
         self._told = len(self.world.kube.changes)
         for body in await self.kube.list():
+            self._shown.add(uid_of(body))
             self.objects.seen(body)
             self.queue.add(key_of(body))
 
@@ -156,8 +159,22 @@ class Process:
 
     def _hear(self) -> None:
         for kind, body in self.world.kube.changes[self._told :]:
-            self.news.event(kind, body)
+            shown = self._as_shown(kind, body)
+            if shown:
+                self.news.event(shown, body)
         self._told = len(self.world.kube.changes)
+
+    def _as_shown(self, kind: str, body: Body) -> str:
+        """The type under which a watch with a selector tells of a change; "" if it does not."""
+        uid, selector = uid_of(body), self._selector
+        if not selector:
+            return kind
+        known = uid in self._shown
+        if kind == "DELETED" or not selector.selects(body["metadata"].get("labels")):
+            self._shown.discard(uid)
+            return "DELETED" if known else ""
+        self._shown.add(uid)
+        return "MODIFIED" if known else "ADDED"
 
     async def _reconcile(self, key: ObjectKey) -> None:
         try:

@@ -46,3 +46,31 @@ def test_a_claimed_one_is_shown_once() -> None:
     tasks.claim("uid-1", [other.arn])
     tasks.observe(replace(other, version=2))
     assert [each.arn for each in tasks.of("uid-1")] == [other.arn]
+
+
+def test_those_of_our_objects_are_looked_at_again_and_a_claim_wants_a_fresh_sight() -> None:
+    tasks = Tasks("ins", lambda uid: None, lambda: None)
+    other, elsewhere = task("x", "fc/other/uid-1/1"), task("y", "fc/other/uid-2/1")
+    for each in (other, elsewhere):
+        tasks.observe(each)
+    assert tasks.barring(CLUSTER) == set()
+    tasks.claim("uid-1", [])
+    assert tasks.barring(CLUSTER) == {other.arn}
+    assert tasks.barring(CLUSTER.replace("main", "elsewhere")) == set()
+    tasks.claim("uid-1", [other.arn])
+    assert tasks.of("uid-1") == ()
+    assert tasks.moving(CLUSTER) == [other.arn]
+
+
+def test_what_another_installation_has_taken_over_is_not_ours_any_more() -> None:
+    tasks = Tasks("ins", lambda uid: None, lambda: None)
+    mine = task("x", "fc/ins/uid-1/1")
+    tasks.observe(mine)
+    assert tasks.ours() == [mine]
+    held = {"fractal.co/install": "other", "fractal.co/uid": "uid-1"}
+    tasks.observe(replace(mine, version=2, tags=tuple(sorted(held.items()))))
+    assert len(tasks.ours()) == 1  # somebody's tags alone
+    held["fractal.co/retained"] = "false"
+    tasks.observe(replace(mine, version=3, tags=tuple(sorted(held.items()))))
+    assert tasks.ours() == []
+    assert [each.version for each in tasks.of("uid-1")] == [3]
