@@ -28,10 +28,15 @@ AUTHORIZATION: Mapping[str, tuple[str, set[str]]] = {
     "ec2:DescribeNetworkInterfaces": ("", set()),
     "ec2:DescribeInstances": ("", set()),
     "iam:PassRole": ("role", {"iam:PassedToService"}),
+    "sqs:ReceiveMessage": ("queue", set()),
+    "sqs:DeleteMessage": ("queue", set()),
 }
 """The resource type that an action is allowed on ("": it cannot be limited), and the condition keys
 of use here that its requests carry (AWS's Service Authorization Reference). An Allow with another
 key never applies."""
+
+CALLS = {"sqs:DeleteMessageBatch": "sqs:DeleteMessage"}
+"""Operations that an action of another name allows (same source)."""
 
 Statement = dict[str, Any]
 
@@ -62,11 +67,17 @@ def named_in(code: Iterable[Path]) -> set[str]:
     }
     session: Any = boto3.Session(region_name=REGION)
     return {
-        f"{service}:{operation}"
-        for service in ("ecs", "ec2", "sts", "iam")
+        CALLS.get(f"{service}:{operation}", f"{service}:{operation}")
+        for service in ("ecs", "ec2", "sts", "iam", "sqs")
         for operation in session.client(service).meta.service_model.operation_names
         if operation in words
     }
+
+
+def kind_of(arn: str) -> str:
+    """The resource type in an ARN; a queue's has none, but its name alone."""
+    service, name = arn.split(":", 5)[2], arn.split(":", 5)[5]
+    return "queue" if service == "sqs" else name.split("/")[0]
 
 
 def test_each_action_stands_there_once_and_by_its_name() -> None:
@@ -87,7 +98,8 @@ def test_a_statement_is_as_narrow_as_aws_can_check(statement: Statement) -> None
             assert not kind or keys == {"ecs:cluster"}, action
             continue
         for resource in resources:
-            assert resource.split(":", 5)[5].split("/")[0] == kind, action
+            assert kind_of(resource) == kind, action
+            assert kind != "queue" or "*" not in resource
             assert kind != "task-definition" or keys == {"ecs:cluster"}
 
 
@@ -129,7 +141,7 @@ def test_a_run_of_everything_asks_for_what_the_policy_allows(world: World) -> No
         "requiresCompatibilities": ["EC2"],
         "ports": [{"name": "http", "containerPort": 8080}],
     }
-    world.start()
+    world.start(sqs_queue_url=world.events())
     world.apply("inline", {"template": fargate})
     world.apply("kept", {"template": fargate, "deletionPolicy": "Retain"})
     world.apply("on-host", {"template": host, "placement": [{"launchType": "EC2"}]})
@@ -140,9 +152,8 @@ def test_a_run_of_everything_asks_for_what_the_policy_allows(world: World) -> No
     world.wait_ready("inline")
     world.kubectl("delete", "fc", "--all", "--timeout=60s")
 
-    called = {
-        name if ":" in name else f"ecs:{name}" for name, count in world.ecs.calls().items() if count
-    }
+    calls = {name for name, count in world.ecs.calls().items() if count}
+    called = {CALLS.get(name, name if ":" in name else f"ecs:{name}") for name in calls}
     tasks, definitions = world.tasks(), world.ecs.definitions()
     if any(each["tags"] for each in tasks):  # at RunTask; afterwards it is a call of its own
         called.add("ecs:TagResource")

@@ -3,7 +3,7 @@
 import pytest
 from tests.e2e.api import DEADLINE
 from tests.e2e.stack import World, until
-from tests.e2e.test_iam import actions, policy
+from tests.e2e.test_iam import CALLS, actions, policy
 
 ROLE = "arn:aws:iam::123456789012:role/apps-"
 FARGATE = {
@@ -26,7 +26,9 @@ NAMES = ("kept", "on-host", "theirs")
 def deny(world: World, action: str) -> str:
     """Deny the action until ``world.ecs.reset``; what counts the calls that meet it."""
     asked = "ecs:RunTask" if action == "iam:PassRole" else action
-    operation = asked.removeprefix("ecs:")
+    operation = {action: call for call, action in CALLS.items()}.get(
+        asked, asked.removeprefix("ecs:")
+    )
     world.ecs.fail_next(
         operation,
         code="UnauthorizedOperation" if action.startswith("ec2:") else "AccessDeniedException",
@@ -55,7 +57,8 @@ def test_an_action_that_is_denied_is_missed_and_told_of_and_once_allowed_all_goe
     world.register(family)
     operation = deny(world, action)
     world.ecs.calls(clear=True)
-    world.start(ready=False)
+    queue = {"sqs_queue_url": world.events()} if action.startswith("sqs:") else {}
+    world.start(ready=False, **queue)
     image = {"image": f"registry.example.com/{world.name}:1"}  # not registered by another test
     world.create("kept", {"template": FARGATE | image, "deletionPolicy": "Retain"})
     on_host = {"template": HOST | image, "placement": [{"launchType": "EC2"}]}
