@@ -18,7 +18,7 @@ FAULTS = KUBECTL="$$(scripts/get-kubectl.sh)" E2E_KUBECONFIG="$(abspath $(E2E_KU
 OF_SERVER := tests/e2e tests/contract/test_kube_api.py tests/integration/test_kube_client.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check format e2e faults chaos image-test crds docs monitoring simulate bugs bench lock clean
+.PHONY: help install demo dev test check format e2e faults chaos image-test crds docs monitoring simulate bugs bench storm lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ bench: $(INSTALLED) ## Count writes and AWS calls, then SIZES="100 1000" objects
 	$(BIN)/python -m benchmarks.counts
 	E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" $(BIN)/python -m benchmarks.ladder $(SIZES)
 	$(BIN)/python -m benchmarks.report
+
+storm: $(INSTALLED) ## 2,000 objects at once against an ECS that throttles; E2E_KUBECONFIG=… for a real API server
+	E2E_KUBECONFIG="$(abspath $(E2E_KUBECONFIG))" $(BIN)/python -m benchmarks.storm
 
 lock: $(INSTALLED) ## Resolve the dependencies again, into requirements.lock and the image's part of it
 	$(BIN)/uv pip compile pyproject.toml --upgrade --extra dev --extra bench --group lint --generate-hashes --no-emit-index-url --no-header -q -o requirements.lock
