@@ -61,6 +61,17 @@ class World:
         )
         return dict(made)
 
+    async def label(self, name: str, **labels: str) -> None:
+        await self.admin.patch_namespaced_custom_object(
+            GROUP,
+            VERSION,
+            self.namespace,
+            PLURAL,
+            name,
+            {"metadata": {"labels": labels}},
+            _content_type="application/merge-patch+json",
+        )
+
     async def delete(self, name: str) -> None:
         await self.admin.delete_namespaced_custom_object(
             GROUP, VERSION, self.namespace, PLURAL, name
@@ -275,6 +286,38 @@ def test_a_list_reads_every_page(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
         finally:
             await everywhere.close()
         assert {(world.namespace, name) for name in names} <= keys
+
+    run(scenario)
+
+
+def test_a_selector_limits_lists_and_what_an_installation_has_claimed_is_found_all_the_same(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fractal_helpers.kube._PAGE", 2)
+
+    async def scenario(world: World) -> None:
+        for number in range(5):
+            body = await world.create(f"object-{number}")
+            await world.label(f"object-{number}", team="a" if number % 2 else "b")
+            fresh = await world.kube.get(ObjectKey(world.namespace, body["metadata"]["name"]))
+            assert fresh is not None
+            await world.kube.write_status(fresh, {"installation": "one" if number < 4 else "two"})
+        await world.create("new")
+        some = await KubeClient.connect(
+            kubeconfig=world.kubeconfig,
+            namespaces=["not-there", world.namespace],
+            selector="team in (a,c),!x",
+        )
+        try:
+            found = [await some.list(), await some.claimed("one"), await some.claimed("two")]
+        finally:
+            await some.close()
+        names = [sorted(body["metadata"]["name"] for body in each) for each in found]
+        assert names == [
+            ["object-1", "object-3"],
+            ["object-0", "object-1", "object-2", "object-3"],
+            ["object-4"],
+        ]
 
     run(scenario)
 
