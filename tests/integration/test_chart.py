@@ -488,6 +488,10 @@ def test_an_uninstallation_is_checked_first_with_the_operators_own_rights() -> N
     [container] = pod["containers"]
     assert container["command"] + container["args"] == ["fractal-operator", "uninstall-check"]
     assert container["env"] == [{"name": "FRACTAL_NAMESPACES", "value": "a,b"}]
+    shard = job(render({"watch": {"labelSelector": "team=a"}}), "uninstall")
+    assert shard is not None
+    [container] = shard["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": "FRACTAL_LABEL_SELECTOR", "value": "team=a"}]
     everywhere = job(render(), "uninstall")
     assert everywhere is not None
     assert "env" not in everywhere["spec"]["template"]["spec"]["containers"][0]
@@ -717,6 +721,20 @@ def test_the_admission_policy_covers_the_namespaces_that_are_watched() -> None:
     assert set(conditions({})) == {"not-deleted", "changed"}
     watched = conditions({"watch": {"namespaces": ["a", "b"]}})["watched"]
     assert watched == "request.namespace in ['a', 'b']"
+    label = "(object.metadata.?labels[?'{}'].orValue('<none>') {})"
+    for selector, expected in {
+        "team=a": label.format("team", "in ['a']"),
+        "team==": label.format("team", "in ['']"),
+        "tier != test": "!" + label.format("tier", "in ['test']"),
+        "team in (a, b)": label.format("team", "in ['a', 'b']"),
+        "notin notin (in)": "!" + label.format("notin", "in ['in']"),
+        "x.example.com/in": label.format("x.example.com/in", "!= '<none>'"),
+        "! team": "!" + label.format("team", "!= '<none>'"),
+        "team in (a,b),!x": label.format("team", "in ['a', 'b']")
+        + " && !"
+        + label.format("x", "!= '<none>'"),
+    }.items():
+        assert conditions({"watch": {"labelSelector": selector}})["selected"] == expected
 
 
 def test_more_variables_may_be_given() -> None:
@@ -746,6 +764,9 @@ def test_more_variables_may_be_given() -> None:
         ({"allow": [{"namespaces": ["a"], "images": ["a' || true"]}]}, "/allow/0/images/0"),
         ({"admissionPolicy": {"renderMode": "maybe"}}, "/admissionPolicy"),
         ({"watch": {"namespaces": ["Not_One"]}}, "/watch/namespaces/0"),
+        ({"watch": {"labelSelector": "team=a,"}}, "/watch/labelSelector"),
+        ({"watch": {"labelSelector": "team in ()"}}, "/watch/labelSelector"),
+        ({"watch": {"labelSelector": "tier>2"}}, "/watch/labelSelector"),
         ({"image": {"digest": "sha256:short"}}, "/image/digest"),
         ({"metrics": {"port": 0}}, "/metrics/port"),
         ({"metrics": {"serviceMonitor": {"renderMode": "maybe"}}}, "/metrics/serviceMonitor"),
