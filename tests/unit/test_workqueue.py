@@ -187,6 +187,48 @@ def test_a_time_moved_forward_for_ever_does_not_grow_the_heap(queue: WorkQueue[s
     assert len(queue._heap) < 200
 
 
+def team(key: str) -> str:
+    return key.partition("-")[0]
+
+
+def test_a_thousand_keys_of_one_team_delay_anothers_by_one(time: Time) -> None:
+    queue: WorkQueue[str] = WorkQueue(time, lane=team)
+    for number in range(1000):
+        queue.add(f"a-{number}")
+    assert queue.take() == "a-0"
+    queue.add("b-lone")
+    assert {queue.take(), queue.take()} == {"a-1", "b-lone"}
+
+
+def test_a_team_that_is_always_busy_takes_turns_too(time: Time) -> None:
+    """Its keys are given back and added again at once, and yet it gets no more than its turns."""
+    queue: WorkQueue[str] = WorkQueue(time, lane=team)
+    for number in range(50):
+        queue.add(f"a-{number}")
+        queue.add(f"b-{number}")
+    taken = []
+    for _ in range(40):
+        key = queue.take()
+        assert key is not None
+        taken.append(team(key))
+        if key.startswith("a"):
+            queue.add(key)
+        queue.done(key)
+        time.now += 1
+    assert taken == ["a", "b"] * 20
+
+
+def test_delayed_keys_take_their_turns_when_they_are_due(time: Time) -> None:
+    queue: WorkQueue[str] = WorkQueue(time, lane=team)
+    for number in range(3):
+        queue.add_after(f"a-{number}", 1)
+    queue.add_after("b-0", 2)
+    time.now += 5
+    assert queue.depth() == 4
+    assert queue.oldest_wait() == 4.0
+    assert [queue.take() for _ in range(5)] == ["a-0", "b-0", "a-1", "a-2", None]
+
+
 KEYS = st.sampled_from("abc")
 
 
