@@ -49,7 +49,7 @@ class Cluster:
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON answer; None for 404 and for 409."""
+        """The JSON answer; None for 404, and for a thing to be made that is there already."""
         kind = "merge-patch+json" if method == "PATCH" else "json"
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": f"application/{kind}"}
@@ -82,7 +82,8 @@ class Cluster:
         """Create a FractalContainer."""
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec}
         self._own["post", PLURAL] += 1
-        await self.call("POST", OBJECTS, body)
+        if await self.call("POST", OBJECTS, body) is None:
+            raise RuntimeError(f"{name} is there already")
 
     async def delete(self, name: str) -> None:
         """Ask for the deletion of a FractalContainer."""
@@ -92,11 +93,13 @@ class Cluster:
     async def force_away(self) -> int:
         """Drop every object that is left, finalizer and all; returns how many."""
         items = (await self.call("GET", OBJECTS))["items"]
-        for each in items:
-            path = f"{OBJECTS}/{each['metadata']['name']}"
-            await self.call("PATCH", path, {"metadata": {"finalizers": None}})
-            await self.call("DELETE", path)
+        await asyncio.gather(*(self._force_away(each["metadata"]["name"]) for each in items))
         return len(items)
+
+    async def _force_away(self, name: str) -> None:
+        path = f"{OBJECTS}/{name}"
+        await self.call("PATCH", path, {"metadata": {"finalizers": None}})
+        await self.call("DELETE", path)
 
     async def requests(self) -> Requests:
         """Requests about FractalContainers and Events so far, but those made through this client.

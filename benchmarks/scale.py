@@ -11,6 +11,7 @@ import json
 import os
 import random
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--stops", type=int, default=200, help="tasks to stop, for the lag")
     parser.add_argument("--stop-span", type=float, default=60, help="over so many seconds")
     parser.add_argument("--quotas", type=float, default=0, help="AWS's quotas times this; 0: none")
+    parser.add_argument("--patience", type=float, default=1800, help="seconds for any one step")
     parser.add_argument("--set", action="append", default=[], help="NAME=value for the operator")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
@@ -110,8 +112,10 @@ def main() -> None:
         stops=args.stops,
         stop_span=args.stop_span,
         quotas=args.quotas,
+        patience=args.patience,
         settings=dict(each.split("=", 1) for each in args.set),
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # then what it has made is taken away
     given = os.environ.get("E2E_KUBECONFIG", "")
     result = asyncio.run(measure(options, Path(given) if given else None))
     with args.out.open("a") as file:
@@ -168,6 +172,7 @@ async def measure(options: Options, kubeconfig: Path | None) -> Result:
         world = World(where, url, folder, queue=queue, settings=options.settings)
         async with connect(where, standin=kubeconfig is None) as cluster:
             await cluster.install()
+            await cluster.force_away()  # what a run that was broken off has left
             run = Run(options, world, cluster)
             try:
                 return await run.all()
