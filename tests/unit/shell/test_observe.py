@@ -13,6 +13,7 @@ from fractal_models.errors import AccessDenied, Throttled, Unavailable
 from fractal_models.observed import Address, ClusterArn, ClusterInfo, TaskArn
 from fractal_operator.core.losses import LOST_AFTER
 from fractal_operator.core.tokens import started_by
+from fractal_operator.shell.touches import SLICE_SECONDS, SLICES
 
 
 @pytest.fixture
