@@ -1,11 +1,12 @@
 """Metrics: what is counted, what is documented, what a scrape of the queue shows."""
 
+import gc
 import re
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from fractal_helpers.aws.limits import OPERATIONS
+from fractal_helpers.aws.limits import OPERATIONS, Quotas
 from fractal_operator.core.words.stop_codes import STOP_CODES
 from fractal_operator.metrics import CONTROLLER, Metrics
 from fractal_operator.shell.workqueue import WorkQueue
@@ -162,3 +163,36 @@ def test_a_scrape_reads_the_queue(registry: CollectorRegistry, metrics: Metrics)
 def test_the_build_is_named(registry: CollectorRegistry, metrics: Metrics) -> None:
     assert 'fractal_build_info{version="' in generate_latest(registry).decode()
     assert b"_created" not in generate_latest(registry)
+
+
+def test_the_rate_limit_is_told_by_region_and_group_and_forgotten_with_its_region(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    quotas = Quotas(throttled=metrics.throttled)
+    here = quotas.of("eu-central-1")
+    metrics.watch_quotas(quotas.standings)
+    metrics.quotas()
+    where = {"region": "eu-central-1", "group": "cluster-modify", "reserve": "stops"}
+    assert registry.get_sample_value("fractal_aws_quota_tokens", where) == 25
+    assert registry.get_sample_value("fractal_aws_quota_tokens_per_second", where) == 10
+    here.throttled("StopTask")
+    metrics.quotas()
+    assert registry.get_sample_value("fractal_aws_quota_tokens_per_second", where) == 5
+    group = {"region": "eu-central-1", "group": "cluster-modify"}
+    assert registry.get_sample_value("fractal_aws_throttles_total", group) == 1
+    del here
+    gc.collect()
+    metrics.quotas()
+    assert registry.get_sample_value("fractal_aws_quota_tokens", where) is None
+
+
+def test_lines_are_told_while_somebody_waits(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.lines([("eu-central-1", "RunTask", 3, 7.5)])
+    where = {"region": "eu-central-1", "operation": "RunTask"}
+    assert registry.get_sample_value("fractal_permits_waiting", where) == 3
+    assert registry.get_sample_value("fractal_permits_oldest_wait_seconds", where) == 7.5
+    metrics.lines([])
+    assert registry.get_sample_value("fractal_permits_waiting", where) is None
+    metrics.permit_waited("RunTask", 7.5)
+    name = "fractal_permit_wait_duration_seconds_sum"
+    assert registry.get_sample_value(name, {"operation": "RunTask"}) == 7.5

@@ -339,3 +339,32 @@ def test_all_regions_share_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
         clients = list(pool.map(sessions.clients, regions))
     assert [each.ecs.meta.region_name for each in clients] == regions
     assert len(made) == 1
+
+
+# --- the rate limit ---
+
+
+def test_a_draw_is_from_the_buckets_that_the_clients_share_and_makes_no_client() -> None:
+    aws = Aws()
+    drawn = [aws.ecs.draw(REGION, "RunTask") for _ in range(51)]
+    assert drawn[:50] == [0.0] * 50
+    assert drawn[50] > 0
+    assert aws.quotas.of(REGION).draw("RunTask") > 0, "one bucket for the whole process"
+    assert aws.ecs.draw("us-east-1", "RunTask") == 0.0
+    assert aws.made == []
+
+
+def test_calls_that_wait_for_a_token_hold_up_no_stop() -> None:
+    """Each may hold its thread for seconds; launches and stops keep threads of their own."""
+    aws = Aws(threads=8)
+    aws.release.clear()
+
+    async def calls() -> list[Any]:
+        looks = [asyncio.create_task(aws.ecs.describe_cluster(REGION, CLUSTER)) for _ in range(9)]
+        await asyncio.to_thread(aws.entered.wait, 10)
+        stopped = await aws.ecs.stop_task(REGION, ClusterArn(CLUSTER), TaskArn(task_arn(1)), "why")
+        assert aws.sent == ["StopTask"]
+        aws.release.set()
+        return [stopped, *await asyncio.gather(*looks)]
+
+    assert len(run(calls())) == 10
