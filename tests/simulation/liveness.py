@@ -34,19 +34,42 @@ def unsettled(world: "World") -> str:
     return rows.unlike(world)
 
 
+def findable(world: "World", uid: str) -> list[TaskArn]:
+    """The live tasks of an object that anything tells of.
+
+    Bound (docs/safety.md): after a restore of etcd, or a launch outside the bounds, a task may live
+    in a cluster that no object names any more; only its row tells of it, if it was ever written.
+    """
+    live = world.ecs.owned(uid)
+    if uid not in world.notes.strayed:
+        return live
+    wanted = {body["spec"].get("cluster", "main") for body in world.kube.objects.values()}
+    rows, named = world.ledger.containers, _clusters(world)
+    places = {arn: world.ecs.tasks[arn].cluster_arn for arn in live}
+    return [
+        arn
+        for arn, place in places.items()
+        if arn in rows or place in named or place.rpartition("/")[2] in wanted
+    ]
+
+
+def _clusters(world: "World") -> set[str]:
+    """The operator's own cluster, and those in which the objects' attempts are."""
+    attempts = [world.notes.status(body).attempt for body in world.kube.objects.values()]
+    return {MAIN, *(each.cluster_arn for each in attempts if each is not None)}
+
+
 def _reapable(world: "World", arn: TaskArn) -> bool:
     """Whether the reaper promises to stop an orphan: not if it was adopted, nor without any
     object, nor in a cluster that nothing names any more."""
-    task, bodies = world.ecs.tasks[arn], world.kube.objects.values()
-    attempts = [world.notes.status(body).attempt for body in bodies]
-    named = {MAIN, *(each.cluster_arn for each in attempts if each is not None)}
-    return bool(origin_of(task.started_by)[0] and attempts and task.cluster_arn in named)
+    task, objects = world.ecs.tasks[arn], world.kube.objects
+    return bool(origin_of(task.started_by)[0] and objects and task.cluster_arn in _clusters(world))
 
 
 def _unlike(world: "World", body: Body) -> str:
     """L1, L2, L6 of one object."""
     meta, spec, status = body["metadata"], body["spec"], world.notes.status(body)
-    uid, live = meta["uid"], world.ecs.owned(meta["uid"])
+    uid, live = meta["uid"], findable(world, meta["uid"])
     if "deletionTimestamp" in meta:
         return "L2: it is still being deleted"
     if status.observed_generation != meta["generation"]:

@@ -4,6 +4,9 @@ What is gone is closed. What stands otherwise than this process wrote it is writ
 its rank: a restore of etcd or of the database, a commit that landed late, or another operator's
 clock has put it there. And the row of a task that ended while nobody could record it, which ECS
 does not show any more, is closed with what the status tells of the end.
+
+The rows of live tasks also tell where to look: after a restore of etcd no object may name the
+cluster any more in which a task of it lives.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
@@ -13,8 +16,10 @@ from fractal_models.container import Status
 from fractal_models.errors import AccessDenied
 from fractal_models.observed import TaskArn
 from fractal_models.records import AppStateRecord, ContainerRecord, MirrorRecord
+from fractal_operator.core import tokens
 from fractal_operator.ports import Clock, Kube, Ledger, ObjectKey
 from fractal_operator.shell import objects
+from fractal_operator.shell.clusters import Cluster, Clusters
 from fractal_operator.shell.objects import Body
 from fractal_operator.shell.record import Recorder, key_of, says_the_same, uid_of
 
@@ -34,7 +39,8 @@ class Audit:
 
 
 class Auditor:
-    """``lives`` tells whether a task is known to live; ``watched``: namespaces (none: all)."""
+    """``lives`` tells whether a task is known to live; ``clusters`` are those that are swept;
+    ``watched``: namespaces (none: all)."""
 
     def __init__(
         self,
@@ -43,6 +49,7 @@ class Auditor:
         recorder: Recorder,
         clock: Clock,
         lives: Callable[[TaskArn], bool],
+        clusters: Clusters,
         watched: Collection[str] = (),
     ) -> None:
         self._kube = kube
@@ -51,6 +58,7 @@ class Auditor:
         self._recorder = recorder
         self._clock = clock
         self._lives = lives
+        self._clusters = clusters
 
     async def audit(self, existing: Callable[[], Awaitable[Bodies]]) -> Audit:
         """Compare once, and mend. Raises what the ports raise; may be repeated.
@@ -60,6 +68,9 @@ class Auditor:
         """
         before = self._recorder.written()
         rows = {key_of(row): row for row in await self._ledger.live()}
+        for row in rows.values():
+            if isinstance(row, ContainerRecord):
+                self._cluster(row)  # swept from now on, whether an object names it or not
         bodies = await existing()
         apps = (row for row in rows.values() if isinstance(row, AppStateRecord))
         gone = await self._gone([row for row in apps if row.task_id not in bodies])
@@ -117,7 +128,7 @@ class Auditor:
                 continue
             last, status = self._recorder.last(key, row), Status.from_json(body.get("status"))
             ended = isinstance(last, ContainerRecord) and last.ended
-            if ended or self._lives(TaskArn(key)) or _claimed(status, row):
+            if ended or self._lives(TaskArn(key)) or _claimed(status, row) or self._unswept(row):
                 continue
             ends = (each for each in status.last_terminations if each.attempt == row.attempt)
             end, now = next(ends, None), self._clock.now()
@@ -130,6 +141,17 @@ class Auditor:
                 stopped_reason=end.reason if end is not None else UNRECORDED,
                 exit_code=end.exit_code if end is not None else None,
             )
+
+    def _cluster(self, row: ContainerRecord) -> Cluster | None:
+        arn = tokens.cluster_of(row.container_id)
+        return self._clusters.of(tokens.region_of(arn), arn, held=True) if arn else None
+
+    def _unswept(self, row: ContainerRecord) -> bool:
+        """Whether this process has not seen yet which tasks live in the cluster of the row's."""
+        cluster = self._cluster(row)
+        if cluster is None or cluster.swept_since is not None:
+            return False
+        return cluster.there or not cluster.known
 
 
 def _claimed(status: Status, row: ContainerRecord) -> bool:

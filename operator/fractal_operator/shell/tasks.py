@@ -149,11 +149,10 @@ class Tasks:
 
         ``launched``: it is RunTask's answer, after which ECS may call the task MISSING for a while.
         """
-        uids = self._concerned(task)
-        if not uids:
+        uids, old = self._concerned(task), self._seen.get(task.arn)
+        if not uids and old is None:  # else its end is to be heard: a stop takes its tags away
             self._note_stranger(task)
             return
-        old = self._seen.get(task.arn)
         kept = newer(old, task)
         if old is None and kept.live and any(self._twin(uid, kept) for uid in uids):
             log.error("second live task %s for %s", kept.arn, kept.started_by)

@@ -173,6 +173,7 @@ def wire(
             recorder,
             clock,
             lambda arn: tasks.shown(arn, clock.now()),
+            clusters,
             watched=knobs.namespaces,
         ),
         metrics=metrics,

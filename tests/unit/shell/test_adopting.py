@@ -198,6 +198,19 @@ def test_an_adopted_task_belongs_to_whom_its_tags_name() -> None:
     assert tasks.expected(MAIN) == [foreign().arn]
 
 
+def test_the_end_of_an_adopted_task_is_heard_though_nothing_tells_whose_it_was() -> None:
+    """Another process noted its end first, so no status claimed it: it was asked for again and
+    again, and an audit soon after took its row back from STOPPED."""
+    tasks, _ = store()
+    mine = tuple(tokens.owner_tags("ins", "default", "one", "a").items())
+    tasks.observe(foreign(tags=mine))
+    later = START + timedelta(seconds=10)
+    tasks.observe(foreign(tags=(), desired_status="STOPPED", observed_at=later))
+    assert tasks.moving(MAIN) == [foreign().arn]
+    tasks.observe(foreign(tags=(), last_status="STOPPED", desired_status="STOPPED"))
+    assert (tasks.shown(foreign().arn, later), tasks.expected(MAIN)) == (False, [])
+
+
 def test_wishes() -> None:
     wishes = Wishes()
     assert wishes.put("a", "x") is None

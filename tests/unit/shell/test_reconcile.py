@@ -226,8 +226,11 @@ def audited(process: Process, uid: str) -> None:
         return {body["metadata"]["uid"]: body for body in process.world.kube.objects.values()}
 
     clock, lives = process.clock, process.observer.tasks.lives
+    auditor = Auditor(
+        process.kube, process.world.ledger, process.recorder, clock, lives, process.clusters
+    )
+    run(auditor.audit(existing))
     ledger = process.world.ledger
-    run(Auditor(process.kube, ledger, process.recorder, clock, lives).audit(existing))
     there = run(existing())
     if uid in ledger.apps:
         assert (ledger.apps[uid].deleted or uid in ledger.closed) == (uid not in there)
