@@ -43,27 +43,28 @@ def findable(world: "World", uid: str) -> list[TaskArn]:
     live = world.ecs.owned(uid)
     if uid not in world.notes.strayed:
         return live
-    wanted = {body["spec"].get("cluster", "main") for body in world.kube.objects.values()}
-    rows, named = world.ledger.containers, _clusters(world)
-    places = {arn: world.ecs.tasks[arn].cluster_arn for arn in live}
-    return [
-        arn
-        for arn, place in places.items()
-        if arn in rows or place in named or place.rpartition("/")[2] in wanted
-    ]
+    rows, there = world.ledger.containers, _looked_at(world)
+    return [arn for arn in live if arn in rows or world.ecs.tasks[arn].cluster_arn in there]
 
 
-def _clusters(world: "World") -> set[str]:
-    """The operator's own cluster, and those in which the objects' attempts are."""
+def _looked_at(world: "World") -> set[str]:
+    """The clusters that are swept, or will be: those that objects, live rows or processes know."""
     attempts = [world.notes.status(body).attempt for body in world.kube.objects.values()]
-    return {MAIN, *(each.cluster_arn for each in attempts if each is not None)}
+    rows = [row.container_id for row in world.ledger.containers.values() if not row.ended]
+    known = [each.shell.clusters.all() for each in world.operators if each is not None]
+    return {
+        MAIN,
+        *(each.cluster_arn for each in attempts if each is not None),
+        *map(tokens.cluster_of, rows),
+        *(cluster.arn for clusters in known for cluster in clusters),
+    }
 
 
 def _reapable(world: "World", arn: TaskArn) -> bool:
     """Whether the reaper promises to stop an orphan: not if it was adopted, nor without any
-    object, nor in a cluster that nothing names any more."""
+    object, nor in a cluster that nothing leads to any more."""
     task, objects = world.ecs.tasks[arn], world.kube.objects
-    return bool(origin_of(task.started_by)[0] and objects and task.cluster_arn in _clusters(world))
+    return bool(origin_of(task.started_by)[0] and objects and task.cluster_arn in _looked_at(world))
 
 
 def _unlike(world: "World", body: Body) -> str:

@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import pytest
 from tests.unit.shell.ecs_world import MAIN, OTHER, WEB, task_arn
-from tests.unit.shell.process import KEY, POLICY, Process, World, until
+from tests.unit.shell.process import INSTALL, KEY, POLICY, Process, World, until
 from tests.unit.shell.wire import START, Crash, Wire, run
 
 from fractal_models.container import Phase
+from fractal_models.errors import OutcomeUnknown
 from fractal_models.kube import ObjectKey
 from fractal_models.observed import ClusterArn, ObservedTask, TaskArn
 from fractal_operator.core import tokens
@@ -134,6 +135,28 @@ def crashed(call: int, *, after: bool) -> bool:
     finally:
         assert (world.ecs.launches, world.ecs.live()) == ([], [arn])
     return False
+
+
+def test_tags_that_land_after_the_list_was_narrowed_leave_no_task_beside_a_new_one() -> None:
+    """The process that asked for them is gone, and so is the annotation."""
+    world = World()
+    arn = theirs(world)
+    world.kube.create(KEY, SPEC, annotations={ADOPT: arn})
+    first = Process(world, policy=ALLOWED)
+    first.wire.fail("tag_task", OutcomeUnknown("no answer"))
+    run(first.start())
+    until(first, lambda it: it.status().attempt is not None)
+    assert first.wire.counts()["tag_task"] == 1
+    uid = world.kube.objects[KEY]["metadata"]["uid"]
+    world.kube.annotate(KEY, **{ADOPT: ""})
+    second = Process(world)
+    run(second.start())
+    later = world.clock.monotonic() + 35
+    until(second, lambda it: it.clock.monotonic() >= later)
+    world.ecs.tag_task(arn, tokens.owner_tags(INSTALL, KEY.namespace, KEY.name, uid))
+    until(second, well)
+    assert (world.ecs.launches, world.ecs.live()) == ([], [arn])
+    assert second.wire.counts()["tag_task"] == 0
 
 
 # --- the store ---
