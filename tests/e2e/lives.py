@@ -1,6 +1,6 @@
 """How the lives of an object's tasks lie in time, by ECS's own times."""
 
-from itertools import pairwise
+from math import inf
 
 from tests.e2e.stack import Obj
 
@@ -19,6 +19,18 @@ def most_at_once(tasks: list[Obj]) -> int:
 
 
 def served_without_a_gap(tasks: list[Obj]) -> bool:
-    """Whether, of tasks that ran one after the other, each ran before the last was stopped."""
-    ran = [each for each in tasks if "startedAt" in each]
-    return all(new["startedAt"] <= old["stoppingAt"] for old, new in pairwise(ran))
+    """Whether from the first start to the last stop at each moment one of the tasks ran.
+
+    A task counts from its start until it is told to stop.
+    """
+    ran = sorted((float(each["startedAt"]), _told(each)) for each in tasks if "startedAt" in each)
+    served = ran[0][1]
+    for began, until in ran:
+        if began > served:
+            return False
+        served = max(served, until)
+    return True
+
+
+def _told(task: Obj) -> float:
+    return float(task.get("stoppingAt") or task.get("stoppedAt") or inf)
