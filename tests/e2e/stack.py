@@ -93,8 +93,9 @@ class Operator:
         self._began = began  # last: another thread may look for its port
         return self
 
-    def wait_ready(self) -> "Operator":
-        until(lambda: self.get("/readyz")[0] == 200, f"the operator is ready\n{self.log()[-3000:]}")
+    def wait_ready(self, seconds: float = DEADLINE) -> "Operator":
+        told = f"the operator is ready\n{self.log()[-3000:]}"
+        until(lambda: self.get("/readyz")[0] == 200, told, seconds)
         return self
 
     def kill(self) -> None:

@@ -36,8 +36,8 @@ MORTAL = (*DIES_WITH_PARENT, *OPERATOR)
 """The operator, which ends with the process that started it, however that ends."""
 ECS = [sys.executable, "-m", "fractal_dev.ecs", "--start-seconds", "0.6", "--stop-seconds", "0.3"]
 KUBE = [sys.executable, "-m", "fractal_dev.kube"]
-PATIENCE = 120.0
-"""Seconds for whatever is waited for: many runs go on at once."""
+PATIENCE = 300.0
+"""Seconds for whatever is waited for: many runs go on at once, and the machine may be busy."""
 TEMPLATE = "fractal_template"
 
 
@@ -77,7 +77,8 @@ class Stage(World):
     def start(
         self, *, ready: bool = True, command: Sequence[str] = MORTAL, **changes: str
     ) -> Operator:
-        return super().start(ready=ready, command=command, **changes)
+        made = super().start(ready=False, command=command, **changes)
+        return made.wait_ready(PATIENCE) if ready else made
 
 
 @contextmanager

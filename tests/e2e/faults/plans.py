@@ -23,7 +23,7 @@ SILENT = ("run-task-1", "stop-task-1", "patch-status-1")
 NOT_MADE = "the operator never made the call"
 STILL = 3.0
 """Seconds that the end has to last: what was not called by then will not be."""
-SETTLED = 120.0
+SETTLED = 240.0
 """Seconds until the end of a run is as that of its reference."""
 
 
