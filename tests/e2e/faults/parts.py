@@ -182,6 +182,7 @@ def stage(
         connection = stack.enter_context(given.api.client())
         retries = Retry(total=240, backoff_factor=0.2, backoff_max=1, allowed_methods=None)
         connection.rest_client.pool_manager.connection_pool_kw["retries"] = retries
+        connection.rest_client.request = _once_served(connection.rest_client.request)
         world = Stage(
             api=given.api,
             proxy=way,
@@ -210,6 +211,23 @@ def stage(
             for operator in world.operators:
                 operator.kill()
             world.tear_down()
+
+
+def _once_served(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Users' requests, made again while an API server that has just begun does not know the kind:
+    it says so in plain text, while of an object that is not there it tells the name in JSON."""
+
+    def request(*args: Any, **kwargs: Any) -> Any:
+        end = time.monotonic() + PATIENCE
+        while True:
+            answer = ask(*args, **kwargs)
+            told = answer.status != 404 or "json" in (answer.getheader("Content-Type") or "")
+            if told or time.monotonic() > end:
+                return answer
+            answer.response.drain_conn()
+            time.sleep(0.25)
+
+    return request
 
 
 def _nurse(wire: Wire) -> None:
