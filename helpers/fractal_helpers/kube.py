@@ -17,6 +17,7 @@ from typing import Any
 
 from kubernetes.aio.client.models import V1DeleteOptions, V1Preconditions
 
+from fractal_helpers.bodies import Packed
 from fractal_helpers.kube_connection import JSON, TIMEOUT, Connection, Expired
 from fractal_helpers.kube_errors import from_transport
 from fractal_helpers.kube_events import event_of
@@ -57,7 +58,7 @@ class KubeClient(Connection):
             return None
         return found
 
-    async def list(self) -> Sequence[Mapping[str, Any]]:
+    async def list(self) -> Packed:
         """Return every selected object of the watched namespaces, read in pages of 500.
 
         A namespace that is refused does not hide the others: Kubernetes takes the operator's rights
@@ -65,12 +66,12 @@ class KubeClient(Connection):
         returned, so only a ``get`` tells whether one that is missing is gone. Raises
         ``AccessDenied`` or ``Gone`` when every namespace is refused.
         """
-        found: list[Mapping[str, Any]] = []
+        found = Packed()
         refused: dict[str, AccessDenied | Gone] = {}
         namespaces = self._namespaces or ("",)
         for namespace in namespaces:
             try:
-                found += await self._list(namespace)
+                found.take(await self._list(namespace))
             except (AccessDenied, Gone) as error:
                 refused[namespace] = error
         if len(refused) == len(namespaces):
@@ -78,16 +79,16 @@ class KubeClient(Connection):
         self._tell(refused)
         return found
 
-    async def claimed(self, install: str) -> Sequence[Mapping[str, Any]]:
+    async def claimed(self, install: str) -> Packed:
         """Return the objects of the watched namespaces whose status names the installation.
 
         Whatever their labels are; what is not returned is not kept. A namespace that is refused is
         left out.
         """
-        found: list[Mapping[str, Any]] = []
+        found = Packed()
         for namespace in self._namespaces or ("",):
             with suppress(AccessDenied, Gone):
-                found += await self._list(namespace, claimed_by=install)
+                found.take(await self._list(namespace, claimed_by=install))
         return found
 
     async def set_finalizers(
@@ -252,7 +253,7 @@ class KubeClient(Connection):
             log.warning("the watched namespace %s can be listed again", namespace)
         self._unlisted = frozenset(refused)
 
-    async def _list(self, namespace: str, claimed_by: str = "") -> Sequence[Mapping[str, Any]]:
+    async def _list(self, namespace: str, claimed_by: str = "") -> Packed:
         # 410: the continue token expired (5 to 15 minutes, or a compaction); begin again.
         for _ in range(_LIST_STARTS):
             try:
@@ -261,14 +262,14 @@ class KubeClient(Connection):
                 continue
         raise Unavailable(f"list {PLURAL}: the continue token expired {_LIST_STARTS} times")
 
-    async def _pages(self, namespace: str, claimed_by: str) -> Sequence[Mapping[str, Any]]:
+    async def _pages(self, namespace: str, claimed_by: str) -> Packed:
         fetch = (
             partial(self._custom.list_namespaced_custom_object, GROUP, VERSION, namespace, PLURAL)
             if namespace
             else partial(self._custom.list_cluster_custom_object, GROUP, VERSION, PLURAL)
         )
         where = namespace or "in all namespaces"
-        found: list[Mapping[str, Any]] = []
+        found = Packed()
         token = None
         chosen = {"label_selector": self._selector} if self._selector and not claimed_by else {}
         while True:
@@ -276,7 +277,8 @@ class KubeClient(Connection):
                 fetch, limit=_PAGE, _continue=token, _request_timeout=TIMEOUT, **chosen
             )
             page = await self._call("list", PLURAL, where, request)
-            found += (each for each in page["items"] if claimed_by in ("", _claimant(each)))
+            items = (each for each in page["items"] if claimed_by in ("", _claimant(each)))
+            found.take(Packed(items))
             token = page["metadata"].get("continue") or None
             if token is None:
                 return found

@@ -27,9 +27,9 @@ _UNUSABLE = (config.ConfigException, OSError, ValueError, KeyError)
 JSON = "application/json"
 TIMEOUT = 10.0  # seconds; kubernetes.aio's own default is 300
 _SESSION = {"trust_env": False}
-"""The library's default has aiohttp look for ~/.netrc and for a proxy, in two threads a request: half
-of what a request costs. kopf's watch does not look for them either, so they must not be needed; a
-kubeconfig's ``proxy-url`` is used."""
+"""The library's default has aiohttp look for ~/.netrc and for a proxy, in two threads a request.
+kopf's watch does not look for them either, so they cannot be needed. A kubeconfig's ``proxy-url``
+is used."""
 
 
 class Expired(Exception):

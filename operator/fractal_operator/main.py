@@ -249,6 +249,7 @@ async def _run_with_watch(settings: Settings, shell: Shell) -> None:
         kopf.operator(
             registry=watch.registry(shell.news.watched),
             settings=watch.settings(str(settings.label_selector)),
+            memories=watch.Forgetful(),
             # Given, because kopf would else ask for the user's name: a container's user has none.
             identity=cast("Any", "fractal-operator"),
             standalone=True,

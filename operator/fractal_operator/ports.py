@@ -5,7 +5,7 @@ loop. Every method may raise the errors of :mod:`fractal_models.errors`; ``Outco
 that the call may have been executed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -35,9 +35,9 @@ class Kube(Protocol):
 
     async def get(self, key: ObjectKey) -> Mapping[str, Any] | None: ...
 
-    async def list(self) -> Sequence[Mapping[str, Any]]: ...
+    async def list(self) -> Collection[Mapping[str, Any]]: ...
 
-    async def claimed(self, install: str) -> Sequence[Mapping[str, Any]]:
+    async def claimed(self, install: str) -> Collection[Mapping[str, Any]]:
         """Return the objects that an installation looks after, whatever their labels are."""
         ...
 

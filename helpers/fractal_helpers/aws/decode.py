@@ -200,4 +200,4 @@ def _integer(value: object) -> int | None:
 
 
 def _objects(value: object) -> Iterable[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -11,6 +11,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from fractal_helpers.aws.quick import read_quickly
+
 
 @dataclass(frozen=True, slots=True)
 class RegionClients:
@@ -66,8 +68,10 @@ def make_clients(
         make: Any = session.client
         return make(service, region_name=region, config=config)
 
+    ecs = client("ecs", 3)
+    read_quickly(ecs)
     return RegionClients(
-        ecs=client("ecs", 3), ecs_once=client("ecs", 1), ec2=client("ec2", 3), sts=client("sts", 3)
+        ecs=ecs, ecs_once=client("ecs", 1), ec2=client("ec2", 3), sts=client("sts", 3)
     )
 
 

@@ -15,7 +15,7 @@ mistake here stops somebody's work. Hence (design rule 14):
     Kubernetes cluster, a restored etcd, a deleted CRD. Then none is stopped.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -94,7 +94,7 @@ def uids(task: ObservedTask, install: str) -> frozenset[str]:
 
 
 def unclaimed(
-    tasks: Iterable[ObservedTask], bodies: Sequence[Mapping[str, Any]], install: str
+    tasks: Iterable[ObservedTask], bodies: Collection[Mapping[str, Any]], install: str
 ) -> tuple[ObservedTask, ...]:
     """Those of ``tasks`` that no object stands for: by its uid, or by an ARN in its status."""
     alive = {str(body["metadata"]["uid"]) for body in bodies}

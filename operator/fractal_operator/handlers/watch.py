@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory  # kopf exports neither
 
 from fractal_models.kube import GROUP, PLURAL, VERSION
 
@@ -49,9 +50,17 @@ def settings(selector: str = "") -> kopf.OperatorSettings:
     chosen.networking.connect_timeout = 5
     # Servers send a bookmark a minute: a connection that is silent for longer is dead.
     chosen.watching.inactivity_timeout = 70
+    chosen.watching.chunk_size = 500  # else the first list is in memory as a whole
     chosen.queueing.exit_timeout = 1
     chosen.queueing.idle_timeout = 1
     return chosen
+
+
+class Forgetful(ResourceMemories):
+    """What kopf would remember of each object for handlers that are not used: 5 KiB an object."""
+
+    async def recall(self, raw_body: Any, **options: Any) -> ResourceMemory:
+        return await super().recall(raw_body, **{**options, "ephemeral": True})
 
 
 class _NoDiffs(kopf.DiffBaseStorage):

@@ -7,7 +7,7 @@ as soon as it leads.
 import asyncio
 
 from fractal_operator.ports import ObjectKey
-from fractal_operator.shell.objects import Objects, key_of
+from fractal_operator.shell.objects import Objects
 from fractal_operator.shell.workqueue import WorkQueue
 
 
@@ -41,5 +41,5 @@ class Agenda:
     def lead(self) -> None:
         """This process leads from now on: look at every object."""
         self.led.set()
-        for body in self.objects.bodies():
-            self.queue.add(key_of(body))
+        for known in self.objects.all():
+            self.queue.add(known.key)

@@ -30,7 +30,7 @@ BATCH = 1000
 """How many rows one statement corrects."""
 
 Known = Callable[[str], Body | None]
-"""The object with a uid, as this process knows it."""
+"""The object with a uid, as this process knows it; each question costs a decoded body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,28 +124,26 @@ class Auditor:
     ) -> Iterator[MirrorRecord]:
         """What this process has written, and is not there."""
         for key, written in before.items():
-            if (
-                self._known(uid_of(written)) is None
-                or self._recorder.last(key, written) is not written
-            ):
-                continue  # gone, or another row has been on its way since
+            if self._recorder.last(key, written) is not written:
+                continue  # another row has been on its way since
             row, wrong = rows.get(key), False
             if isinstance(written, ContainerRecord) and written.ended:
                 wrong = row is not None
             elif isinstance(written, AppStateRecord) or self._lives(TaskArn(key)):
                 wrong = not says_the_same(row, written)
-            if wrong:
+            if wrong and self._known(uid_of(written)) is not None:
                 yield written
 
     def _unrecorded(self, rows: Mapping[str, MirrorRecord]) -> Iterator[ContainerRecord]:
         """The rows of tasks that no status claims and that are not known to live, closed."""
         for key, row in rows.items():
-            body = self._known(uid_of(row))
-            if body is None or not isinstance(row, ContainerRecord):
+            if not isinstance(row, ContainerRecord) or self._lives(TaskArn(key)):
                 continue
-            last, status = self._recorder.last(key, row), Status.from_json(body.get("status"))
-            ended = isinstance(last, ContainerRecord) and last.ended
-            if ended or self._lives(TaskArn(key)) or _claimed(status, row) or self._unswept(row):
+            last, body = self._recorder.last(key, row), self._known(row.uid)
+            if body is None or (isinstance(last, ContainerRecord) and last.ended):
+                continue
+            status = Status.from_json(body.get("status"))
+            if _claimed(status, row) or self._unswept(row):
                 continue
             ends = (each for each in status.last_terminations if each.attempt == row.attempt)
             end, now = next(ends, None), self._clock.now()

@@ -1,15 +1,14 @@
 """The gauges: how the objects, the clusters and the recorder stand, looked at every few seconds."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
 from datetime import datetime
-from typing import Any
 
 from fractal_models.container import Phase
 from fractal_operator.core import broken
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock
 from fractal_operator.shell.clusters import Cluster, Clusters
-from fractal_operator.shell.objects import Body, Objects, is_of
+from fractal_operator.shell.objects import Known, Objects, Shape
 from fractal_operator.shell.permits import Permits
 from fractal_operator.shell.record import Recorder
 
@@ -68,27 +67,25 @@ class Gauges:
         metrics.db_lag_seconds.set(self._recorder.lag())
 
     def _of_objects(self, now: datetime) -> None:
-        phases: dict[str, int] = {}
-        conditions: dict[tuple[str, str], int] = {}
-        stuck, oldest, elsewhere = 0, 0.0, 0
-        for body in self._objects.bodies():
-            if not is_of(body, self._install):
-                elsewhere += 1
+        phases: Counter[str] = Counter()
+        conditions: Counter[tuple[str, str]] = Counter()
+        elsewhere = 0
+        for shape, count in self._objects.shapes.items():
+            if not self._is_ours(shape):
+                elsewhere += count
                 continue
-            status = body.get("status")
-            phase = str(status.get("phase", "")) if isinstance(status, Mapping) else ""
-            phases[phase] = phases.get(phase, 0) + 1
-            listed = _conditions(status)
-            for each in listed:
-                told = (str(each.get("type")), str(each.get("status")))
-                conditions[told] = conditions.get(told, 0) + 1
-            stuck += "deletionTimestamp" in body["metadata"] and _stuck(listed)
-            oldest = max(oldest, _deleting(body, now))
+            phases[shape.phase] += count
+            for kind, status, _ in shape.conditions:
+                conditions[kind, status] += count
+        ends = [each for each in self._objects.deleting() if self._is_ours(each.shape)]
         self._metrics.objects_elsewhere.set(elsewhere)
         self._metrics.phases(phases, [phase.value for phase in Phase])
         self._metrics.condition_counts(conditions)
-        self._metrics.stuck_deletions.set(stuck)
-        self._metrics.oldest_deletion.set(oldest)
+        self._metrics.stuck_deletions.set(sum(_stuck(each.shape) for each in ends))
+        self._metrics.oldest_deletion.set(max((_deleting(each, now) for each in ends), default=0.0))
+
+    def _is_ours(self, shape: Shape) -> bool:
+        return shape.installation in ("", self._install)
 
     def _age(self, cluster: Cluster, now: datetime) -> float:
         """Seconds since the last complete sweep; 0 of a cluster that ECS says is not there.
@@ -108,22 +105,11 @@ def _name(cluster: Cluster) -> tuple[str, str]:
     return cluster.region, cluster.reference
 
 
-def _conditions(status: object) -> list[Mapping[str, Any]]:
-    """What a status says, however it is written: anybody may edit one."""
-    listed = status.get("conditions") if isinstance(status, Mapping) else None
-    return (
-        [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
-    )
+def _stuck(shape: Shape) -> bool:
+    reasons = ("DeletionStuck", broken.REASON)
+    return any(reason in reasons and status == "True" for _, status, reason in shape.conditions)
 
 
-def _stuck(conditions: Iterable[Mapping[str, Any]]) -> bool:
-    return any(
-        each.get("reason") in ("DeletionStuck", broken.REASON) and each.get("status") == "True"
-        for each in conditions
-    )
-
-
-def _deleting(body: Body, now: datetime) -> float:
+def _deleting(known: Known, now: datetime) -> float:
     """For how many seconds an object is in deletion."""
-    asked = body["metadata"].get("deletionTimestamp")
-    return (now - datetime.fromisoformat(asked)).total_seconds() if asked else 0.0
+    return (now - datetime.fromisoformat(known.deleting)).total_seconds()

@@ -14,8 +14,8 @@ from math import inf
 
 from fractal_models.errors import AccessDenied, FractalError
 from fractal_operator.core.selector import Selector
-from fractal_operator.ports import Clock, Kube
-from fractal_operator.shell.objects import Body, Objects, key_of, uid_of
+from fractal_operator.ports import Clock, Kube, ObjectKey
+from fractal_operator.shell.objects import Body, Known, Objects, key_of, uid_of, version_of
 
 SILENT_SECONDS = 120.0
 """kopf gives up a connection without events or bookmarks after 70 s, and makes a new one."""
@@ -52,8 +52,8 @@ class Hearing:
     def heard(self, kind: str, body: Body) -> None:
         """One event of the watch."""
         uid = uid_of(body)
-        self._told_at[self._stream(body)] = self._clock.monotonic()
-        self._told[uid] = _version(body)
+        self._told_at[self._stream(key_of(body))] = self._clock.monotonic()
+        self._told[uid] = version_of(body)
         self._missing.pop(uid, None)
         if kind == "DELETED":
             self._told.pop(uid)
@@ -65,7 +65,8 @@ class Hearing:
 
     def standing(self) -> tuple[float, str]:
         """For how long a watch has owed something, and what: see ``Health.watch``."""
-        return max(((self._owed(body), _owes(body)) for body in self._missed()), default=(0.0, ""))
+        missed = ((self._owed(known), _owes(known)) for known in self._missed())
+        return max(missed, default=(0.0, ""))
 
     async def listen(self) -> None:
         """Look, again and again, what the watch has not told of."""
@@ -79,65 +80,61 @@ class Hearing:
         """Note the versions that are known, and that the watch has not told of."""
         if self._first is None:
             return
-        known = {uid_of(body): body for body in self._objects.bodies()}
         now = self._clock.monotonic()
-        for uid, body in known.items():
-            # The watch tells nothing more of one that left the selector.
-            owed = self._selector.selects(body["metadata"].get("labels"))
-            if owed and _newer(_version(body), self._told.get(uid)):
-                self._missing.setdefault(uid, now)
-            else:
-                self._missing.pop(uid, None)
-        self._told = {uid: version for uid, version in self._told.items() if uid in known}
-        self._missing = {uid: at for uid, at in self._missing.items() if uid in known}
+        self._missing = {
+            known.uid: self._missing.get(known.uid, now)
+            for known in self._objects.all()
+            if _newer(known.version, self._told.get(known.uid)) and self._selects(known)
+        }
+        self._told = {uid: each for uid, each in self._told.items() if self._objects.key(uid)}
+
+    def _selects(self, known: Known) -> bool:
+        """Whether the watch tells of the object: of one that left the selector it does not."""
+        return self._selector.selects(known.body()["metadata"].get("labels"))
 
     async def _prove(self) -> None:
         """Read what is missed for longest; unless it is there as known, begin to wait anew."""
-        body = max(self._missed(), key=self._owed)
+        known = max(self._missed(), key=self._owed)
         try:
-            fresh = await self._kube.get(key_of(body))
+            fresh = await self._kube.get(known.key)
         except AccessDenied:  # a Role that is gone silences the watch of its namespace, no other
             for each in self._missed():
-                if self._stream(each) == self._stream(body):
-                    self._missing.pop(uid_of(each))
+                if self._stream(each.key) == self._stream(known.key):
+                    self._missing.pop(each.uid)
             return
         except FractalError:
             self._missing.clear()
             return
-        same = fresh is not None and uid_of(fresh) == uid_of(body)
-        if not same or _newer(_version(body), _version(fresh or {})):
-            self._missing.pop(uid_of(body), None)
+        if fresh is None or uid_of(fresh) != known.uid or _newer(known.version, version_of(fresh)):
+            self._missing.pop(known.uid, None)
 
-    def _missed(self) -> list[Body]:
+    def _missed(self) -> list[Known]:
         keys = (self._objects.key(uid) for uid in self._missing)
-        bodies = (self._objects.get(key) for key in keys if key is not None)
-        return [body for body in bodies if body is not None and not self._passed_over(body)]
+        found = (self._objects.known(key) for key in keys if key is not None)
+        return [known for known in found if known is not None and not self._passed_over(known)]
 
-    def _passed_over(self, body: Body) -> bool:
+    def _passed_over(self, known: Known) -> bool:
         """Whether the watch has told of others, but never of this one, which was there before."""
-        uid = uid_of(body)
-        old = uid in (self._first or ()) and uid not in self._told
-        return old and self._stream(body) in self._told_at
+        old = known.uid in (self._first or ()) and known.uid not in self._told
+        return old and self._stream(known.key) in self._told_at
 
-    def _owed(self, body: Body) -> float:
-        since = self._missing.get(uid_of(body), inf)
-        told = self._told_at.get(self._stream(body), -inf)
+    def _owed(self, known: Known) -> float:
+        since = self._missing.get(known.uid, inf)
+        told = self._told_at.get(self._stream(known.key), -inf)
         return max(self._clock.monotonic() - max(since, told), 0.0)
 
-    def _stream(self, body: Body) -> str:
-        return str(body["metadata"]["namespace"]) if self._by_namespace else ""
-
-
-def _version(body: Body) -> str:
-    return str((body.get("metadata") or {}).get("resourceVersion", ""))
+    def _stream(self, key: ObjectKey) -> str:
+        return key.namespace if self._by_namespace else ""
 
 
 def _newer(version: str, than: str | None) -> bool:
     """Whether ``version`` is later; versions that are no numbers only differ (see ``older``)."""
+    if version == than:  # of all objects but a few
+        return False
     if than is not None and version.isdigit() and than.isdigit():
         return int(version) > int(than)
-    return version != than
+    return True
 
 
-def _owes(body: Body) -> str:
-    return f"the watch has not told of version {_version(body)} of {key_of(body)}"
+def _owes(known: Known) -> str:
+    return f"the watch has not told of version {known.version} of {known.key}"

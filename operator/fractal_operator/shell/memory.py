@@ -12,13 +12,13 @@ from fractal_models.container import InvalidSpec, Spec, Status, parse_spec
 from fractal_models.observed import TaskArn
 from fractal_operator.core.plan import DefinitionView, Launch, Lookup, Stop
 from fractal_operator.shell.objects import Body
+from fractal_operator.shell.places import Place
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An object's body and what stands in it. ``spec`` is None where ``errors`` say why."""
+    """What stands in an object's body. ``spec`` is None where ``errors`` say why."""
 
-    body: Body
     status: Status
     spec: Spec | None
     errors: tuple[str, ...] = ()
@@ -28,9 +28,9 @@ class Reading:
         """Parse a body; never raises."""
         status = Status.from_json(body.get("status"))
         try:
-            return cls(body, status, parse_spec(body.get("spec", {})))
+            return cls(status, parse_spec(body.get("spec", {})))
         except InvalidSpec as error:
-            return cls(body, status, None, error.errors)
+            return cls(status, None, error.errors)
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class Memory:
     is new and not one whose status was wiped. ``highest``: the highest attempt seen. ``retold``:
     the history got what the status tells of the time before this process. ``permit``: the region
     for which a launch permit is held. ``pruned``: it was said that the API server drops fields of
-    the status. ``reading``: the last body that was looked at.
+    the status. ``places``: the clusters that matter to it, and of which version of it.
     """
 
     finalized: bool = False
@@ -56,13 +56,7 @@ class Memory:
     retold: bool = False
     permit: str = ""
     pruned: bool = False
-    reading: Reading | None = None
-
-    def read(self, body: Body) -> Reading:
-        """What the object's body says: read once a version, since most looks meet the same one."""
-        if self.reading is None or self.reading.body is not body:
-            self.reading = Reading.of(body)
-        return self.reading
+    places: tuple[str, tuple[Place | None, ...]] = ("", ())
 
     def look(self, *, finalizer: bool, attempt: int, alive: bool, now: datetime) -> datetime | None:
         """Note how the object looks now; returns ``bare_since``.
@@ -87,7 +81,10 @@ class Memories:
         self._of: dict[str, Memory] = {}
 
     def of(self, uid: str) -> Memory:
-        return self._of.setdefault(uid, Memory())
+        memory = self._of.get(uid)
+        if memory is None:
+            memory = self._of[uid] = Memory()
+        return memory
 
     def retell(self) -> None:
         """Have the history of every object told again: it may have been lost."""

@@ -13,7 +13,7 @@ from fractal_operator.shell.act import Actor
 from fractal_operator.shell.agenda import Agenda
 from fractal_operator.shell.clusters import Clusters
 from fractal_operator.shell.hearing import Hearing
-from fractal_operator.shell.objects import Body, key_of, older, uid_of
+from fractal_operator.shell.objects import Body, key_of, older, uid_of, version_of
 from fractal_operator.shell.reconcile import Reconciler
 
 log = logging.getLogger(__name__)
@@ -74,13 +74,12 @@ class News:
         if kind == "DELETED":
             self._vanished(key, uid_of(body))
             return
-        known = self._objects.get(key)
-        self._objects.seen(body)
-        if self._objects.get(key) is known:
+        known = self._objects.known(key)
+        if not self._objects.seen(body):
             return  # late news, also of a predecessor
-        if known is not None and uid_of(known) != uid_of(body):
-            self._end(known)
-        if known is None or _version(known) != _version(body):  # else the echo of an own write
+        if known is not None and known.uid != uid_of(body):
+            self._end(known.body())
+        if known is None or known.version != version_of(body):  # else the echo of an own write
             self._agenda.look(key)
 
     async def resync(self) -> None:
@@ -96,7 +95,7 @@ class News:
             await self._clock.sleep(pause)
 
     async def _list(self) -> None:
-        before = {uid_of(body): key_of(body) for body in self._objects.bodies()}
+        before = {known.uid: known.key for known in self._objects.all()}
         listed = await self._kube.list()
         self._hearing.listed(listed)
         if self._selector and not self.listed:
@@ -104,9 +103,9 @@ class News:
             for body in await self._kube.claimed(self._install):
                 self.event("", body)
         for body in listed:
-            known = self._objects.get(key_of(body))
+            known = self._objects.known(key_of(body))
             if known is not None and older(body, known):
-                before[uid_of(known)] = key_of(known)  # left to a read of its own
+                before[known.uid] = known.key  # left to a read of its own
                 continue
             before.pop(uid_of(body), None)
             self.event("", body)
@@ -121,12 +120,16 @@ class News:
                 await self._read(uid, key)
             except AccessDenied:  # not listed either: what is known of this namespace stands
                 refused.add(key.namespace)
-        bodies = self._objects.bodies()
-        named = [name for body in bodies for name in self._reconciler.clusters(body)]
-        if named:
-            self._clusters.keep(named)
+        if self.listed and self._agenda.led.is_set():
+            self._drop_clusters()
         self.listed = True
         self._health.set(FIRST_LIST)
+
+    def _drop_clusters(self) -> None:
+        """Drop those that no object leads to any more."""
+        named = [name for each in self._objects.all() for name in self._reconciler.clusters(each)]
+        if named:
+            self._clusters.keep(named)
 
     async def _read(self, uid: str, key: ObjectKey) -> None:
         """Believe a fresh read of an object that a list does not show as it is known."""
@@ -148,7 +151,3 @@ class News:
                 self._actor.vanished(known)
             except Exception:  # told in passing: one object's trouble must not end the list
                 log.exception("the end of %s cannot be recorded", key_of(known))
-
-
-def _version(body: Body) -> str:
-    return str(body["metadata"].get("resourceVersion", ""))

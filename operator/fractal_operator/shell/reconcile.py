@@ -20,8 +20,8 @@ from fractal_operator.ports import Clock, ObjectKey
 from fractal_operator.shell import places
 from fractal_operator.shell.act import Actor
 from fractal_operator.shell.bystander import Bystander
-from fractal_operator.shell.memory import Memories
-from fractal_operator.shell.objects import Body, Objects, is_of, key_of, uid_of
+from fractal_operator.shell.memory import Memories, Reading
+from fractal_operator.shell.objects import Body, Known, Objects, uid_of, version_of
 from fractal_operator.shell.observe import Observer
 from fractal_operator.shell.permits import NoPermit, Permits, Waiter
 from fractal_operator.shell.places import Place
@@ -108,7 +108,7 @@ class Reconciler:
         """All that is known of one object now, without asking anybody."""
         meta, now = body["metadata"], self._clock.now()
         memory = self._memories.of(meta["uid"])
-        reading = memory.read(body)
+        reading = Reading.of(body)
         status = reading.status
         finalizers = tuple(meta.get("finalizers", ()))
         annotations = meta.get("annotations") or {}
@@ -129,6 +129,7 @@ class Reconciler:
             now=now,
         )
         home, target = self._places(body, status)
+        memory.places = version_of(body), (home, target)
         home_view = self._view(home, held=True)
         own = target == (self._policy.region, self._policy.cluster)
         target_view = self._view(target, held=own)
@@ -168,16 +169,23 @@ class Reconciler:
             queued=self._permits.queued(Waiter(meta["namespace"], meta["uid"])),
         )
 
-    def clusters(self, body: Body) -> list[Place]:
+    def clusters(self, known: Known) -> list[Place]:
         """The clusters (region, name or ARN) that matter to an object. Never raises."""
-        if not is_of(body, self._policy.install):
+        if known.shape.installation not in ("", self._policy.install):
             return []
-        try:
-            places = self._places(body, Status.from_json(body.get("status")))
-        except Exception:  # asked of all objects at once: one's trouble is no other's
-            log.exception("the clusters of %s cannot be told", key_of(body))
-            return []
+        version, places = self._memories.of(known.uid).places
+        if not version or version != known.version:
+            places = self._read_places(known)
         return [place for place in places if place is not None]
+
+    def _read_places(self, known: Known) -> tuple[Place | None, ...]:
+        """The same of an object that was not looked at as it stands."""
+        body = known.body()
+        try:
+            return self._places(body, Status.from_json(body.get("status")))
+        except Exception:  # asked of all objects at once: one's trouble is no other's
+            log.exception("the clusters of %s cannot be told", known.key)
+            return ()
 
     def _places(self, body: Body, status: Status) -> tuple[Place | None, Place | None]:
         born = self._memories.of(body["metadata"]["uid"]).finalized

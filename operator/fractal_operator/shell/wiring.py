@@ -26,7 +26,7 @@ from fractal_operator.shell.hearing import Hearing
 from fractal_operator.shell.leader import Leader
 from fractal_operator.shell.memory import Memories
 from fractal_operator.shell.news import News
-from fractal_operator.shell.objects import Body, is_of, uid_of
+from fractal_operator.shell.objects import Body, is_of
 from fractal_operator.shell.observe import Observer, Pace
 from fractal_operator.shell.permits import Permits
 from fractal_operator.shell.poison import Poison
@@ -109,8 +109,8 @@ def wire(
 
     def replay() -> None:
         memories.retell()
-        for body in objects.bodies():
-            agenda.wake(uid_of(body))
+        for each in objects.all():
+            agenda.look(each.key)
 
     def known(uid: str) -> Body | None:
         key = objects.key(uid)

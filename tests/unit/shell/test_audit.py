@@ -1,6 +1,6 @@
 """The auditor: what it closes, what it puts right, and what it leaves alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -34,7 +34,6 @@ class Desk(Bench):
         super().__init__()
         self.alive: set[str] = set()
         self.bodies: Mapping[str, dict[str, Any]] = {"uid-1": body()}
-        self.meanwhile: Callable[[], object] = lambda: None
         lives = self.alive.__contains__
         self.kube = KubeWorld(self.clock)
         self.clusters = Clusters()
@@ -44,13 +43,9 @@ class Desk(Bench):
             self.recorder,
             self.clock,
             lives,
-            self.known,
+            lambda uid: self.bodies.get(uid),
             self.clusters,
         )
-
-    def known(self, uid: str) -> Mapping[str, Any] | None:
-        self.meanwhile()
-        return self.bodies.get(uid)
 
     def write(self, *rows: MirrorRecord) -> None:
         self.recorder.offer(rows)
@@ -180,7 +175,7 @@ def test_a_row_that_changes_while_it_is_looked_at_is_left_alone(desk: Desk) -> N
     desk.write(APP)
     desk.put(replace(APP, resource_version="9", deleted=True))
     later = replace(APP, resource_version="10", state="READY")
-    desk.meanwhile = lambda: desk.recorder.offer([later])
+    desk.wire.overtaken = lambda: desk.recorder.offer([later])
     assert desk.audit().corrected == 0
     assert desk.ledger.apps == {"uid-1": later}
 

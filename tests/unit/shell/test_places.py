@@ -11,6 +11,7 @@ from fractal_models.kube import ObjectKey
 from fractal_operator.core import tokens
 from fractal_operator.core.allow import Allow, Rule
 from fractal_operator.core.annotations import ADOPT
+from fractal_operator.shell.objects import Known
 
 SPEC = {"taskDefinition": "web"}
 RULE = Rule(namespaces=("*",), images=("*",))
@@ -24,7 +25,7 @@ def known(process: Process) -> set[tuple[str, str]]:
 
 
 def named(process: Process, key: ObjectKey = KEY) -> set[tuple[str, str]]:
-    return set(process.reconciler.clusters(process.world.kube.objects[key]))
+    return set(process.reconciler.clusters(Known.of(process.world.kube.objects[key])))
 
 
 def stalled(world: World, key: ObjectKey) -> tuple[str, str]:
@@ -91,9 +92,12 @@ def test_a_forged_attempt_is_looked_at_and_a_malformed_one_is_not() -> None:
     body = world.kube.create(KEY, SPEC)
     attempt: dict[str, Any] = {"number": 1, "clusterArn": FORGED, "definitionArn": WEB}
     body["status"] = {"attempt": attempt}
-    assert set(process.reconciler.clusters(body)) == {("aa-north-9", FORGED), (REGION, "main")}
+    assert set(process.reconciler.clusters(Known.of(body))) == {
+        ("aa-north-9", FORGED),
+        (REGION, "main"),
+    }
     body["status"] = {"attempt": {**attempt, "clusterArn": "arn:aws:ecs:../evil:1:cluster/main"}}
-    assert process.reconciler.clusters(body) == [(REGION, "main")]
+    assert process.reconciler.clusters(Known.of(body)) == [(REGION, "main")]
 
 
 def test_a_cluster_that_is_not_listed_is_looked_at_for_a_task_that_may_be_adopted() -> None:

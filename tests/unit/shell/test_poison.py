@@ -362,8 +362,8 @@ def test_no_junk_in_spec_or_status_breaks_anything(world: World, seed: int) -> N
         recorder=process.recorder,
         install=INSTALL,
     ).look()
-    for body in process.objects.bodies():
-        process.actor.vanished(body)
+    for known in process.objects.all():
+        process.actor.vanished(known.body())
     assert process.panics() == 0
     assert [e for _, e in world.kube.events.values() if e.reason == BROKEN] == []
 

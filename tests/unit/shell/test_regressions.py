@@ -1,7 +1,6 @@
 """Defects that were found once in the shell, each kept away by the scene that showed it."""
 
 import asyncio
-import copy
 import logging
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
@@ -22,7 +21,7 @@ from fractal_models.kube import ObjectKey
 from fractal_models.observed import ClusterInfo
 from fractal_operator.core.losses import LOST_AFTER
 from fractal_operator.shell.aws import AwsEcs
-from fractal_operator.shell.objects import older
+from fractal_operator.shell.objects import Known, older
 from fractal_operator.shell.reconcile import Rest
 from fractal_operator.shell.record import ROWS_KEPT, Recorder
 from fractal_operator.shell.refusals import Refusals
@@ -70,14 +69,14 @@ def test_a_status_names_no_cluster_that_cannot_be(world: World, arn: str) -> Non
     body["status"] = {"attempt": {"number": 1, "clusterArn": arn}}
     process = started_process(world)
     process.objects.read(body)
-    assert process.reconciler.clusters(body) == [(REGION, "main")]
+    assert process.reconciler.clusters(Known.of(body)) == [(REGION, "main")]
     assert process.reconciler.observe(body).home is None
 
 
 def test_a_spec_names_no_region_that_cannot_be(world: World) -> None:
     body = world.kube.create(KEY, {**SPEC, "region": "bad region!"})
     process = started_process(world)
-    assert process.reconciler.clusters(body) == []
+    assert process.reconciler.clusters(Known.of(body)) == []
     spend(process, 20)
     assert world.ecs.launches == []
 
@@ -267,9 +266,9 @@ def test_a_late_body_of_a_namesake_is_known_by_its_age_where_versions_are_no_num
         return {"metadata": {"namespace": "default", "name": "one", **meta}}
 
     first, second = body("a", "2026-01-01T00:00:00Z"), body("b", "2026-01-01T00:00:01Z")
-    assert older(first, second)
-    assert not older(second, first)
-    assert not older(copy.deepcopy(first), first)
+    assert older(first, Known.of(second))
+    assert not older(second, Known.of(first))
+    assert not older(first, Known.of(first))
 
 
 # --- the recorder ---

@@ -14,7 +14,7 @@ from fractal_models.errors import Unavailable
 from fractal_models.kube import ObjectKey
 from fractal_operator.health import ELECTION, FIRST_LIST, FIRST_SWEEP
 from fractal_operator.shell.news import RESYNC_SECONDS
-from fractal_operator.shell.objects import Body
+from fractal_operator.shell.objects import Known
 from fractal_operator.shell.reconcile import Reconciler, Rest
 
 SPEC = {"taskDefinition": "web"}
@@ -350,8 +350,8 @@ class Failing:
             raise self.error
         return await self._inner.reconcile(key)
 
-    def clusters(self, body: Body) -> list[tuple[str, str]]:
-        return self._inner.clusters(body)
+    def clusters(self, known: Known) -> list[tuple[str, str]]:
+        return self._inner.clusters(known)
 
 
 @pytest.mark.parametrize("error", [Unavailable("down"), KeyError("a bug")])

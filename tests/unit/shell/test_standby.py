@@ -66,7 +66,7 @@ def test_a_standby_is_ready_knows_the_objects_and_does_nothing(world: World) -> 
         one.hear()
         two.hear()
         await one.until(lambda: one.recorder.depth() == 0)
-        assert [*two.objects.bodies()] == [world.kube.objects[OTHER]]
+        assert [known.body() for known in two.objects.all()] == [world.kube.objects[OTHER]]
         assert two.did() == set()
         assert (two.queue.depth(), two.recorder.depth()) == (0, 0)
         assert sum(world.ledger_wire.counts().values()) > writes  # so the leader did record it
