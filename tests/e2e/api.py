@@ -18,7 +18,7 @@ from fractal_models.crd import crd, render_yaml, strip_cel
 from fractal_models.kube import GROUP, PLURAL, VERSION
 
 GIVEN = os.environ.get("E2E_KUBECONFIG", "")
-DEADLINE = 60.0
+DEADLINE = 150.0
 """Seconds that anything may take here before the test fails."""
 
 

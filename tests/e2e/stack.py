@@ -81,7 +81,7 @@ class Operator:
     _began: int = 0
 
     def start(self) -> "Operator":
-        self._began = self.logfile.stat().st_size if self.logfile.exists() else 0
+        began = self.logfile.stat().st_size if self.logfile.exists() else 0
         with self.logfile.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command,
@@ -90,10 +90,12 @@ class Operator:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
             )
+        self._began = began  # last: another thread may look for its port
         return self
 
-    def wait_ready(self) -> "Operator":
-        until(lambda: self.get("/readyz")[0] == 200, f"the operator is ready\n{self.log()[-3000:]}")
+    def wait_ready(self, seconds: float = DEADLINE) -> "Operator":
+        told = f"the operator is ready\n{self.log()[-3000:]}"
+        until(lambda: self.get("/readyz")[0] == 200, told, seconds)
         return self
 
     def kill(self) -> None:

@@ -1,33 +1,14 @@
 """updateStrategy Surge, seen by kubectl and counted at ECS: no gap, and never a third task."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import yaml
-from tests.e2e.stack import Obj, World, container, until
+from tests.e2e.lives import most_at_once, served_without_a_gap
+from tests.e2e.stack import World, container, until
 from tests.e2e.test_documents import BLOCK, DOCS, bash
 
 SECTION = (DOCS / "lifecycle.md").read_text().partition("\n## Updates\n")[2].partition("\n## ")[0]
 FULL = "RESOURCE:MEMORY"
-
-
-def most_at_once(tasks: list[Obj]) -> int:
-    """How many of an object's tasks ever lived at the same moment, by ECS's own times."""
-    ends = [
-        *((float(each["createdAt"]), 1) for each in tasks),
-        *((float(each["stoppedAt"]), -1) for each in tasks if not each["live"]),
-    ]
-    alive, most = 0, 0
-    for _, step in sorted(ends):
-        alive += step
-        most = max(most, alive)
-    return most
-
-
-def served_without_a_gap(tasks: list[Obj]) -> bool:
-    """Whether, of tasks that ran one after the other, each ran before the last was stopped."""
-    ran = [each for each in tasks if "startedAt" in each]
-    return all(new["startedAt"] <= old["stoppingAt"] for old, new in pairwise(ran))
 
 
 def live(world: World, uid: str) -> list[str]:

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from tests.simulation.faults import BROKEN, CALM
-from tests.simulation.liveness import unsettled
+from tests.simulation.liveness import findable, unsettled
 from tests.simulation.world import World
 
 from fractal_models.container import Phase
@@ -75,7 +75,7 @@ def _shape(world: World, key: ObjectKey) -> Mapping[str, Any]:
     """What can be compared. Nobody sent a request for an adopted task."""
     body = world.kube.objects[key]
     shape = {name: _plain(body.get("status", {}).get(name)) for name in COMPARED}
-    for arn in world.ecs.owned(body["metadata"]["uid"]):
+    for arn in findable(world, body["metadata"]["uid"]):
         request = world.ecs.requests.get(arn)
         if request is not None:
             sent = {k: v for k, v in request.items() if k not in OWN}

@@ -34,19 +34,43 @@ def unsettled(world: "World") -> str:
     return rows.unlike(world)
 
 
+def findable(world: "World", uid: str) -> list[TaskArn]:
+    """The live tasks of an object that anything tells of.
+
+    Bound (docs/safety.md): after a restore of etcd, or a launch outside the bounds, a task may live
+    in a cluster that no object names any more; only its row tells of it, if it was ever written.
+    """
+    live = world.ecs.owned(uid)
+    if uid not in world.notes.strayed:
+        return live
+    rows, there = world.ledger.containers, _looked_at(world)
+    return [arn for arn in live if arn in rows or world.ecs.tasks[arn].cluster_arn in there]
+
+
+def _looked_at(world: "World") -> set[str]:
+    """The clusters that are swept, or will be: those that objects, live rows or processes know."""
+    attempts = [world.notes.status(body).attempt for body in world.kube.objects.values()]
+    rows = [row.container_id for row in world.ledger.containers.values() if not row.ended]
+    known = [each.shell.clusters.all() for each in world.operators if each is not None]
+    return {
+        MAIN,
+        *(each.cluster_arn for each in attempts if each is not None),
+        *map(tokens.cluster_of, rows),
+        *(cluster.arn for clusters in known for cluster in clusters),
+    }
+
+
 def _reapable(world: "World", arn: TaskArn) -> bool:
     """Whether the reaper promises to stop an orphan: not if it was adopted, nor without any
-    object, nor in a cluster that nothing names any more."""
-    task, bodies = world.ecs.tasks[arn], world.kube.objects.values()
-    attempts = [world.notes.status(body).attempt for body in bodies]
-    named = {MAIN, *(each.cluster_arn for each in attempts if each is not None)}
-    return bool(origin_of(task.started_by)[0] and attempts and task.cluster_arn in named)
+    object, nor in a cluster that nothing leads to any more."""
+    task, objects = world.ecs.tasks[arn], world.kube.objects
+    return bool(origin_of(task.started_by)[0] and objects and task.cluster_arn in _looked_at(world))
 
 
 def _unlike(world: "World", body: Body) -> str:
     """L1, L2, L6 of one object."""
     meta, spec, status = body["metadata"], body["spec"], world.notes.status(body)
-    uid, live = meta["uid"], world.ecs.owned(meta["uid"])
+    uid, live = meta["uid"], findable(world, meta["uid"])
     if "deletionTimestamp" in meta:
         return "L2: it is still being deleted"
     if status.observed_generation != meta["generation"]:

@@ -283,6 +283,27 @@ BUGS = (
         test="tests/unit/shell/test_audit.py",
     ),
     Bug(
+        "a row leads to no cluster",
+        f"{SHELL}/audit.py",
+        "return self._clusters.of(tokens.region_of(arn), arn, held=True) if arn else None",
+        "return None",
+        test="tests/simulation/test_found.py",
+    ),
+    Bug(
+        "the end of a task without its tags is not heard",
+        f"{SHELL}/tasks.py",
+        "if not uids and old is None:",
+        "if not uids:",
+        test="tests/unit/shell/test_adopting.py",
+    ),
+    Bug(
+        "a list that is narrowed ends an adoption with its tags on their way",
+        f"{CORE}/adoption.py",
+        "if not refusal and not _listed(state, arn) and _untagged(state, attempt):",
+        "if not refusal and not _listed(state, arn):",
+        test="tests/unit/core/test_adoption.py",
+    ),
+    Bug(
         "rows are overwritten by whatever comes later",
         "helpers/fractal_helpers/upserts.py",
         "set_=values, where=newer)",

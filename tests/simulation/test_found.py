@@ -4,7 +4,12 @@ from dataclasses import replace
 from random import Random
 
 from tests.simulation.faults import CALM
-from tests.simulation.runs import run_chaos
+from tests.simulation.liveness import unsettled
+from tests.simulation.runs import quiet, run_chaos
+from tests.simulation.users import SPEC
+from tests.simulation.world import World
+
+from fractal_models.kube import ObjectKey
 
 RUNS = 8
 
@@ -46,3 +51,31 @@ def test_an_edit_of_the_cluster_in_the_middle_of_an_adoption_loses_no_task() -> 
         result = run_chaos(seed, Random(seed), chaos)
         assert not result.failure, "\n".join((str(seed), result.failure, *result.tail))
         assert result.sometimes["adopted"] > 0
+
+
+def test_a_task_in_a_cluster_that_a_restored_etcd_does_not_name_is_found_by_its_row() -> None:
+    """Its object lived on in its former cluster, with a second task (seeds 5009004, 5009514)."""
+    world, key = World(Random(1), CALM), ObjectKey("default", "fc-0")
+
+    def settle() -> None:
+        end = world.timeline.now + 900
+        while unsettled(world):
+            assert world.timeline.now < end, unsettled(world)
+            world.timeline.run(world.timeline.now + 5)
+
+    with quiet():
+        world.boot()
+        uid = world.kube.create(key, SPEC)["metadata"]["uid"]
+        settle()
+        before = world.timeline.now
+        world.timeline.run(before + 60)
+        world.kube.edit(key, cluster="other")
+        settle()
+        (moved,) = world.ecs.owned(uid)
+        (process,) = world.operators
+        assert process is not None
+        world.crash(process)
+        world.restore(world.timeline.now - before, bumped=True)
+        settle()
+    (there,) = world.ecs.owned(uid)
+    assert (":task/main/" in there, world.ecs.tasks[moved].live) == (True, False)

@@ -7,6 +7,10 @@ are the proof of whose it is, which no user of Kubernetes can write, so two obje
 it. What has begun is carried through, whatever becomes of the annotation, or ends as
 AdoptionFailed.
 
+An attempt that the allow-list does not name (it was narrowed since, or somebody edited the status)
+tags nothing any more. But the tags may be on their way, so it ends only 420 s later (draining.py),
+if they do not show by then; if they do, the task is the object's.
+
 A task that another FractalContainer launched can be adopted only once that one has retained it.
 """
 
@@ -16,7 +20,7 @@ from datetime import timedelta
 
 from fractal_models.container import Attempt, Status, Task
 from fractal_models.observed import ObservedTask, TaskArn
-from fractal_operator.core import claims, gates, permits, phases, tokens
+from fractal_operator.core import claims, draining, gates, losses, permits, phases, tokens
 from fractal_operator.core.annotations import ADOPT
 from fractal_operator.core.plan import Action, Policy, TagTask
 from fractal_operator.core.state import State
@@ -31,20 +35,33 @@ def wish(annotations: Mapping[str, str], status: Status) -> str:
     attempt = status.attempt
     if attempt is None:
         return annotations.get(ADOPT, "")
-    if not attempt.adopts or any(each.attempt == attempt.number for each in status.tasks):
-        return ""
-    ends = (each for each in status.last_terminations if each.attempt == attempt.number)
-    end = next(ends, None)
-    if end is None:
+    if _begun(status):
         return attempt.adopts
-    return annotations.get(ADOPT, "") if end.stop_code == FAILED else ""
+    ends = (each for each in status.last_terminations if each.attempt == attempt.number)
+    failed = any(each.stop_code == FAILED for each in ends) and not _held(status, attempt)
+    return annotations.get(ADOPT, "") if attempt.adopts and failed else ""
+
+
+def _begun(status: Status) -> bool:
+    """Whether the attempt is to take over a task, and neither has it nor has ended."""
+    attempt = status.attempt
+    if attempt is None or not attempt.adopts or _held(status, attempt):
+        return False
+    return all(each.attempt != attempt.number for each in status.last_terminations)
+
+
+def _held(status: Status, attempt: Attempt) -> bool:
+    return any(each.attempt == attempt.number for each in status.tasks)
 
 
 def sought(annotations: Mapping[str, str], status: Status, policy: Policy, namespace: str) -> str:
-    """The wish, "" also where it is refused whatever ECS says: nobody is to look for the task."""
+    """The wish, "" also where it is refused whatever ECS says: nobody is to look for the task.
+
+    What has begun is looked for whatever the list says by now: the tags may be on the task.
+    """
     arn = wish(annotations, status)
-    sound = claims.well_formed(arn) and permits.adoptable(policy, namespace, arn)
-    return arn if sound else ""
+    listed = _begun(status) or permits.adoptable(policy, namespace, arn)
+    return arn if claims.well_formed(arn) and listed else ""
 
 
 def pending(state: State) -> Attempt | None:
@@ -62,8 +79,20 @@ def settled(state: State) -> State:
     attempt = pending(state)
     if attempt is None:
         return state
-    refusal = _refusal(state, attempt.adopts, attempt.cluster_arn)
+    arn = attempt.adopts
+    refusal = _unfit(state, arn, attempt.cluster_arn)
+    if not refusal and not _listed(state, arn) and _untagged(state, attempt):
+        refusal = _unlisted(state, arn)
     return state.ended(attempt.number, FAILED, refusal) if refusal else state
+
+
+def _untagged(state: State, attempt: Attempt) -> bool:
+    """Whether it is certain that no tag will show, as this process has had nothing tagged."""
+    if losses.cluster_gone(state.seen, attempt):
+        return True
+    task, ends = state.task(attempt.adopts), draining.last_issued(state, attempt) + draining.DRAIN
+    mine = attempt.issued_by == state.policy.process
+    return mine and task is not None and task.observed_at >= ends
 
 
 def adopt(state: State, arn: str) -> Verdict:
@@ -96,12 +125,29 @@ def adopt(state: State, arn: str) -> Verdict:
 
 def pursue(state: State, attempt: Attempt) -> Verdict:
     """Tag the task that an attempt adopts, until ECS shows the tags; only while it is pending."""
+    if not _listed(state, attempt.adopts):
+        return _withdraw(state, attempt)
     situation, tagged = _adopting(attempt.adopts), state.seen.adopted.get(TaskArn(attempt.adopts))
     if tagged is not None and tagged.problem is not None:
         text = f"The ECS task {attempt.adopts} cannot be tagged: {tagged.problem.message}"
         situation = phases.retrying("TaggingFailed", text)
     again_at = state.now + ASK_AGAIN
     return Verdict(state, situation, calls=_tag(state, attempt.adopts), again_at=again_at)
+
+
+def _withdraw(state: State, attempt: Attempt) -> Verdict:
+    """Tag nothing, and wait: what another process may have asked for shows by then."""
+    if attempt.issued_by != state.policy.process:
+        taken = {"issued_by": state.policy.process, "last_issued_at": state.now}
+        attempt = attempt.model_copy(update=taken)
+        state = replace(state, attempt=attempt)
+    ends = draining.last_issued(state, attempt) + draining.DRAIN
+    text = (
+        f"{_unlisted(state, attempt.adopts)} Looking until {ends:%H:%M:%S} UTC whether it was "
+        "tagged before: then it is taken over all the same."
+    )
+    again_at = max(ends, state.now + ASK_AGAIN)
+    return Verdict(state, phases.waiting("Adopting", text), again_at=again_at)
 
 
 def retag(state: State, current: Task) -> tuple[Action, ...]:
@@ -135,13 +181,27 @@ def _refusal(state: State, arn: str, cluster_arn: str) -> str:
 
     "": it can, or nothing is known yet.
     """
+    if claims.well_formed(arn) and not _listed(state, arn):
+        return _unlisted(state, arn)
+    return _unfit(state, arn, cluster_arn)
+
+
+def _listed(state: State, arn: str) -> bool:
+    return permits.adoptable(state.policy, state.seen.namespace, arn)
+
+
+def _unlisted(state: State, arn: str) -> str:
+    return (
+        f"The ECS task {arn} may not be adopted from namespace {state.seen.namespace}: "
+        "no rule of the operator's allow-list (FRACTAL_ALLOW) lists it under adoptable."
+    )
+
+
+def _unfit(state: State, arn: str, cluster_arn: str) -> str:
+    """Why the task is not to be had, whoever may have it."""
     seen, task = state.seen, state.task(arn)
     if not claims.well_formed(arn):
         return f"{arn[:512]!r} is not the ARN of an ECS task (arn:aws:ecs:…:task/CLUSTER/ID)."
-    if not permits.adoptable(state.policy, seen.namespace, arn):
-        return f"The ECS task {arn} may not be adopted from namespace {seen.namespace}: " + (
-            "no rule of the operator's allow-list (FRACTAL_ALLOW) lists it under adoptable."
-        )
     if not arn.startswith(tokens.task_prefix(cluster_arn)):
         return f"The ECS task {arn} is not in the object's cluster {cluster_arn}."
     if task is None:

@@ -114,6 +114,13 @@ def task_prefix(cluster_arn: str) -> str:
     return cluster_arn.replace(":cluster/", ":task/", 1) + "/"
 
 
+def cluster_of(task_arn: str) -> str:
+    """The ARN of the cluster that a task's ARN names, "" if it names none (the short format)."""
+    owner, _, rest = task_arn.partition(":task/")
+    name, _, task = rest.partition("/")
+    return f"{owner}:cluster/{name}" if name and task else ""
+
+
 def request_hash(request: Mapping[str, Any]) -> str:
     """The hash of a whole RunTask body, to see whether a replay would send the same."""
     return digest(canonical(request), 26)

@@ -4,6 +4,9 @@ What is gone is closed. What stands otherwise than this process wrote it is writ
 its rank: a restore of etcd or of the database, a commit that landed late, or another operator's
 clock has put it there. And the row of a task that ended while nobody could record it, which ECS
 does not show any more, is closed with what the status tells of the end.
+
+The rows of live tasks also tell where to look: after a restore of etcd no object may name the
+cluster any more in which a task of it lives.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,8 +16,10 @@ from fractal_models.container import Status
 from fractal_models.errors import AccessDenied
 from fractal_models.observed import TaskArn
 from fractal_models.records import AppStateRecord, ContainerRecord, MirrorRecord
+from fractal_operator.core import tokens
 from fractal_operator.ports import Clock, Kube, Ledger, ObjectKey
 from fractal_operator.shell import objects
+from fractal_operator.shell.clusters import Cluster, Clusters
 from fractal_operator.shell.objects import Body
 from fractal_operator.shell.record import Recorder, key_of, says_the_same, uid_of
 
@@ -37,7 +42,7 @@ class Audit:
 
 
 class Auditor:
-    """``lives`` tells whether a task is known to live."""
+    """``lives`` tells whether a task is known to live; ``clusters`` are those that are swept."""
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class Auditor:
         clock: Clock,
         lives: Callable[[TaskArn], bool],
         known: Known,
+        clusters: Clusters,
     ) -> None:
         self._kube = kube
         self._ledger = ledger
@@ -54,6 +60,7 @@ class Auditor:
         self._clock = clock
         self._lives = lives
         self._known = known
+        self._clusters = clusters
 
     async def audit(self) -> Audit:
         """Compare once, and mend. Raises what the ports raise; may be repeated.
@@ -72,7 +79,9 @@ class Auditor:
             rows = {key_of(row): row for row in page.rows}
             apps = [row for row in page.rows if isinstance(row, AppStateRecord)]
             missing += (row for row in apps if self._known(row.task_id) is None)
-            astray += _astray(page.rows, {row.task_id for row in apps})
+            for row in _tasks_of(page.rows):
+                self._cluster(row)  # swept from now on, whether an object names it or not
+            astray += self._astray(page.rows, {row.task_id for row in apps})
             unrecorded = [*self._unrecorded(rows)]
             self._recorder.offer(unrecorded)
             wrong = [*self._otherwise({key: before[key] for key in rows if key in before}, rows)]
@@ -134,7 +143,7 @@ class Auditor:
             if body is None or (isinstance(last, ContainerRecord) and last.ended):
                 continue
             status = Status.from_json(body.get("status"))
-            if _claimed(status, row):
+            if _claimed(status, row) or self._unswept(row):
                 continue
             ends = (each for each in status.last_terminations if each.attempt == row.attempt)
             end, now = next(ends, None), self._clock.now()
@@ -148,12 +157,26 @@ class Auditor:
                 exit_code=end.exit_code if end is not None else None,
             )
 
+    def _astray(self, rows: Iterable[MirrorRecord], uids: Collection[str]) -> Iterator[TaskArn]:
+        """The live tasks, by their rows, of objects that are none of these."""
+        for row in _tasks_of(rows):
+            if row.uid not in uids and not self._unswept(row):
+                yield TaskArn(row.container_id)
 
-def _astray(rows: Iterable[MirrorRecord], uids: Collection[str]) -> Iterator[TaskArn]:
-    """The live tasks, by their rows, of objects that are none of these."""
-    for row in rows:
-        if isinstance(row, ContainerRecord) and row.uid not in uids:
-            yield TaskArn(row.container_id)
+    def _cluster(self, row: ContainerRecord) -> Cluster | None:
+        arn = tokens.cluster_of(row.container_id)
+        return self._clusters.of(tokens.region_of(arn), arn, held=True) if arn else None
+
+    def _unswept(self, row: ContainerRecord) -> bool:
+        """Whether this process has not seen yet which tasks live in the cluster of the row's."""
+        cluster = self._cluster(row)
+        if cluster is None or cluster.swept_since is not None:
+            return False
+        return cluster.there or not cluster.known
+
+
+def _tasks_of(rows: Iterable[MirrorRecord]) -> Iterator[ContainerRecord]:
+    return (row for row in rows if isinstance(row, ContainerRecord))
 
 
 def _claimed(status: Status, row: ContainerRecord) -> bool:

@@ -181,13 +181,12 @@ class Tasks:
         ``launched``: it is RunTask's answer, or an event; after those ECS may call the task MISSING
         for a while.
         """
-        uids = self._concerned(task)
-        if not uids:
-            if task.arn in self._seen:  # another installation has taken it over
+        uids, old = self._concerned(task), self._seen.get(task.arn)
+        if not uids and (old is None or self._taken_over(task)):
+            if old is not None:
                 self._drop(task.arn, self._owner_of(task.arn))
             self._note_stranger(task)
             return
-        old = self._seen.get(task.arn)
         kept = newer(old, task)
         if old is None and kept.live and any(self._twin(uid, kept) for uid in uids):
             log.error("second live task %s for %s", kept.arn, kept.started_by)
@@ -202,6 +201,10 @@ class Tasks:
             self._arns.setdefault(uid, set()).add(task.arn)
             if was_missing or changed(old, kept):
                 self._wake(uid)
+
+    def _taken_over(self, task: ObservedTask) -> bool:
+        """Whether another installation has; one without tags was stopped, and its end is heard."""
+        return task.tag(tokens.TAG_INSTALL) not in ("", self._install)
 
     def _concerned(self, task: ObservedTask) -> list[str]:
         """The objects that a task is or shall be of: at most one but for forgeries and races."""

@@ -211,6 +211,7 @@ def wire(
             clock,
             lambda arn: tasks.shown(arn, clock.now(), shown_within),
             known,
+            clusters,
         ),
         metrics=metrics,
     )

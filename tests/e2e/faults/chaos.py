@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from kubernetes.client.exceptions import ApiException
-from tests.e2e.faults import special
+from tests.e2e.faults import disturb, leading
 from tests.e2e.faults.parts import Stage, parts, postgres_server, stage
 from tests.e2e.faults.truth import Truth, look
 from tests.e2e.faults.wire import Kind, Wire, send
@@ -141,7 +141,7 @@ class Nemesis:
             (self.watch_dropped, 1), (self.watches_doubled, 1), (self.ecs_slow, 3),
             (self.no_capacity, 2), (self.cannot_start, 1),
         ]  # fmt: skip
-        if special.api_server_pid() is not None:
+        if disturb.api_server_pid() is not None:
             self.deeds.append((self.api_server_restarted, 1))
 
     def act(self) -> None:
@@ -189,7 +189,7 @@ class Nemesis:
         self.wire.down.discard("kubernetes")
 
     def api_server_restarted(self) -> None:
-        special.restart_api_server(self.dice.uniform(0, 8))
+        disturb.restart_api_server(self.dice.uniform(0, 8))
 
     def ecs_unreachable(self) -> None:
         self.wire.down.add("ecs")
@@ -287,7 +287,7 @@ def run(
     users = Users(world, random.Random(f"{seed}/users"))
     nemesis = Nemesis(world, postgres, random.Random(f"{seed}/nemesis"))
     for _ in range(2):
-        world.start(ready=False, **special.TERMS)
+        world.start(ready=False, **leading.TERMS)
     guard, pace, stop = Guard(world), random.Random(f"{seed}/pace"), threading.Event()
     nemesis.wire.chance, nemesis.wire.victim = nemesis.fate, guard.victim
     nemesis.wire.open()

@@ -36,8 +36,8 @@ MORTAL = (*DIES_WITH_PARENT, *OPERATOR)
 """The operator, which ends with the process that started it, however that ends."""
 ECS = [sys.executable, "-m", "fractal_dev.ecs", "--start-seconds", "0.6", "--stop-seconds", "0.3"]
 KUBE = [sys.executable, "-m", "fractal_dev.kube"]
-PATIENCE = 120.0
-"""Seconds for whatever is waited for: many runs go on at once."""
+PATIENCE = 300.0
+"""Seconds for whatever is waited for: many runs go on at once, and the machine may be busy."""
 TEMPLATE = "fractal_template"
 
 
@@ -77,7 +77,8 @@ class Stage(World):
     def start(
         self, *, ready: bool = True, command: Sequence[str] = MORTAL, **changes: str
     ) -> Operator:
-        return super().start(ready=ready, command=command, **changes)
+        made = super().start(ready=False, command=command, **changes)
+        return made.wait_ready(PATIENCE) if ready else made
 
 
 @contextmanager
@@ -181,6 +182,7 @@ def stage(
         connection = stack.enter_context(given.api.client())
         retries = Retry(total=240, backoff_factor=0.2, backoff_max=1, allowed_methods=None)
         connection.rest_client.pool_manager.connection_pool_kw["retries"] = retries
+        connection.rest_client.request = _once_served(connection.rest_client.request)
         world = Stage(
             api=given.api,
             proxy=way,
@@ -209,6 +211,23 @@ def stage(
             for operator in world.operators:
                 operator.kill()
             world.tear_down()
+
+
+def _once_served(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Users' requests, made again while an API server that has just begun does not know the kind:
+    it says so in plain text, while of an object that is not there it tells the name in JSON."""
+
+    def request(*args: Any, **kwargs: Any) -> Any:
+        end = time.monotonic() + PATIENCE
+        while True:
+            answer = ask(*args, **kwargs)
+            told = answer.status != 404 or "json" in (answer.getheader("Content-Type") or "")
+            if told or time.monotonic() > end:
+                return answer
+            answer.response.drain_conn()
+            time.sleep(0.25)
+
+    return request
 
 
 def _nurse(wire: Wire) -> None:

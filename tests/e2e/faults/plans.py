@@ -13,6 +13,7 @@ from tests.e2e.faults import state
 from tests.e2e.faults.parts import Parts, Stage, stage, until
 from tests.e2e.faults.wire import Kind, Strike
 from tests.e2e.faults.workloads import WORKLOADS, Play
+from tests.e2e.lives import most_at_once, served_without_a_gap
 from tests.e2e.stack import assert_one_at_a_time
 
 STRUCK: tuple[Kind, ...] = ("kill-before", "kill-after", "answer-lost")
@@ -20,9 +21,9 @@ STRUCK: tuple[Kind, ...] = ("kill-before", "kill-after", "answer-lost")
 SILENT = ("run-task-1", "stop-task-1", "patch-status-1")
 """Calls that are, in one more plan each, done and never answered: the operator has to give up."""
 NOT_MADE = "the operator never made the call"
-MADE = 20.0
-"""Seconds after the workload's end in which the call to be struck must have been made."""
-SETTLED = 120.0
+STILL = 3.0
+"""Seconds that the end has to last: what was not called by then will not be."""
+SETTLED = 240.0
 """Seconds until the end of a run is as that of its reference."""
 
 
@@ -79,7 +80,9 @@ def reference(given: Parts, workload: str) -> Reference:
         quiet(world)
         end = state.snapshot(world, play.uids)
         assert state.live(end) == WORKLOADS[workload].tasks, end
-        _no_duplicates(world)
+        _no_duplicates(world, play)
+        for uid in play.surges:
+            assert most_at_once(world.tasks(uid)) == 2, "a surge without two tasks"
         return Reference(tuple(world.wire.calls), end)
 
 
@@ -131,28 +134,44 @@ def _run(given: Parts, plan: Plan, expected: Reference, folder: Path, done: Run)
         quiet(world)
         wire.open(plan.strike)
         WORKLOADS[plan.workload].act(play)
-        try:
-            until(wire.struck.is_set, "", MADE)
-        except AssertionError:
-            raise AssertionError(f"{NOT_MADE} {plan.strike.call}: {wire.calls}") from None
+        rests = _rest(world, play, expected, done)
+        _wait(lambda: wire.struck.is_set() or rests() > STILL, expected, done)
+        assert wire.struck.is_set(), f"{NOT_MADE} {plan.strike.call}: {wire.calls}"
         settle(world, play, expected, done)
 
 
 def settle(world: Stage, play: Play, expected: Reference, done: Run) -> None:
-    """Wait until the end is as that of the reference, and see that nothing is too much."""
+    """Wait until the end is as that of the reference and stays so; nothing may be too much."""
+    rests = _rest(world, play, expected, done)
+    _wait(lambda: rests() > STILL, expected, done)
+    done.launches = state.summed(done.end, "launches")
+    done.stops = state.summed(done.end, "stops")
+    _no_duplicates(world, play)
+    check(world)
 
-    def look() -> bool:
-        done.end = state.snapshot(world, play.uids)
-        return not state.difference(expected.end, done.end)
 
+def _wait(look: Callable[[], bool], expected: Reference, done: Run) -> None:
     try:
         until(look, "", SETTLED)
     except AssertionError:
-        raise AssertionError(state.difference(expected.end, done.end)) from None
-    done.launches = state.summed(done.end, "launches")
-    done.stops = state.summed(done.end, "stops")
-    _no_duplicates(world)
-    check(world)
+        told = state.difference(expected.end, done.end) or "it never rests"
+        raise AssertionError(told) from None
+
+
+def _rest(world: Stage, play: Play, expected: Reference, done: Run) -> Callable[[], float]:
+    """For how many seconds all has been as in the reference's end, and nothing was written."""
+    wire = world.wire
+    assert wire is not None
+    seen, since = -1, 0.0
+
+    def rests() -> float:
+        nonlocal seen, since
+        done.end = state.snapshot(world, play.uids)
+        if wire.changes != seen or state.difference(expected.end, done.end):
+            seen, since = wire.changes, time.monotonic()
+        return time.monotonic() - since
+
+    return rests
 
 
 def quiet(world: Stage) -> None:
@@ -179,10 +198,18 @@ def check(world: Stage) -> None:
             assert bad not in log, log[max(log.index(bad) - 500, 0) : log.index(bad) + 3000]
 
 
-def _no_duplicates(world: Stage) -> None:
-    """No object has ever had two live tasks, and nobody's tasks are left."""
+def _no_duplicates(world: Stage, play: Play) -> None:
+    """No object ever had two live tasks, but where two were asked for; and no attempt ever two."""
     tasks = world.tasks()
-    assert_one_at_a_time(tasks)
+    launched = [each["startedBy"] for each in tasks]
+    assert len(set(launched)) == len(launched), launched
+    assert_one_at_a_time(x for x in tasks if x["startedBy"].split("/")[2] not in play.surges)
+    for uid, asked in play.surges.items():
+        ones = world.tasks(uid)
+        before = [each for each in ones if float(each["createdAt"]) < asked]
+        assert most_at_once(before) == 1, before
+        assert most_at_once(ones) <= 2, ones
+        assert served_without_a_gap(ones), ones
 
 
 class _folder:

@@ -69,9 +69,9 @@ def _all(pool: ProcessPoolExecutor, pattern: str, *, listed: bool) -> "list[Resu
         for plan in plans.plans_of(name, found.calls)
         if fnmatch(plan.name, pattern)
     ]
-    if not struck and ":" in pattern and "*" not in pattern:
-        struck = [_named(pattern)]  # a call that this reference run did not make
     others = [each for each in special.specials() if fnmatch(each.name, pattern)]
+    if not struck and not others and ":" in pattern and "*" not in pattern:
+        struck = [_named(pattern)]  # a call that this reference run did not make
     if listed:
         print("\n".join([plan.name for plan in struck] + [each.name for each in others]))
         return []
@@ -138,7 +138,7 @@ def _special(name: str, expected: Reference) -> Result:
     found = next(each for each in special.specials() if each.name == name)
 
     def play(folder: Path, done: plans.Run) -> None:
-        found.run(found, _given, folder, expected, done)
+        found.run(found.workload, _given, folder, expected, done)
 
     return plans.judged(name, play)
 

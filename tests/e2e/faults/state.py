@@ -15,7 +15,7 @@ _DROPPED = re.compile(
 )
 """Names of members whose values are a run's own; that they are there is kept."""
 _OWN = re.compile(r"w-[0-9a-f]{10}|arn:\S+|\b[0-9a-f]{32}\b|\d[\d.:T+-]*Z?")
-_END = ("stop_code", "exit_code")
+_END: tuple[str, ...] = ("stop_code", "exit_code")
 _ROW = ("state", "stop_code", "exit_code", "dpi", "user_id", "name")
 
 
@@ -39,7 +39,11 @@ def _one(world: World, found: Obj | None, uid: str) -> Obj:
     tasks = world.tasks(uid)
     # Who dies between the end of the finalizer and the last row leaves that row to the auditor,
     # which knows that the task has stopped and not how.
-    known = _ROW if found is not None else tuple(k for k in _ROW if k not in _END)
+    unknown = _END if found is None else ()
+    if found is None and any(each["live"] for each in tasks):
+        # A retained task has no observer: the next audit, be it that of a restart, closes its row.
+        unknown = (*_END, "state")
+    known = tuple(name for name in _ROW if name not in unknown)
     return {
         "object": None if found is None else _object(found),
         "tasks": [_task(each) for each in tasks],

@@ -54,7 +54,7 @@ def test_a_struck_call_changes_nothing_in_the_end(
 def disturbed(given: Parts, name: str, expected: Reference, folder: Path, done: plans.Run) -> None:
     """A run under a fault that strikes no single call."""
     found = next(each for each in special.specials() if each.name == name)
-    found.run(found, given, folder, expected, done)
+    found.run(found.workload, given, folder, expected, done)
 
 
 def test_a_task_too_many_would_be_told(given: Parts, tmp_path: Path) -> None:

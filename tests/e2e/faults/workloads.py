@@ -1,6 +1,7 @@
 """What users do in a run: each workload is prepared undisturbed, and then done while a call of it
 is struck. It ends when the operator says that all is as it shall be."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ class Play:
     world: World
     uids: dict[str, str] = field(default_factory=dict)
     """By label: the name, and for a namesake made later "<name> again"."""
+    surges: dict[str, float] = field(default_factory=dict)
+    """By uid: since when two tasks may live at once, as Unix time."""
 
     def create(self, name: str = "ada", **changes: Any) -> None:
         template = dict(container()["template"])
@@ -43,6 +46,15 @@ class Play:
             return bool(ready) and len(self.world.tasks(found["metadata"]["uid"])) >= tasks
 
         until(there, f"{name} is Ready with task {tasks}")
+
+    def alone(self, name: str = "ada", tasks: int = 1) -> None:
+        """Wait until only one is left of ``tasks``."""
+
+        def only() -> bool:
+            found = self.world.tasks(self.uids[name])
+            return len(found) >= tasks and sum(each["live"] for each in found) == 1
+
+        until(only, f"{name} has one task left of {tasks}")
 
     def phase(self, phase: str, name: str = "ada") -> None:
         """Wait for a phase."""
@@ -75,6 +87,17 @@ def create(play: Play) -> None:
 def update(play: Play) -> None:
     play.world.patch("ada", spec={"dpi": 200})
     play.ready(tasks=2)
+
+
+def create_surging(play: Play) -> None:
+    play.create(updateStrategy="Surge")
+    play.ready()
+
+
+def surge(play: Play) -> None:
+    play.surges[play.uids["ada"]] = time.time()
+    update(play)
+    play.alone(tasks=2)
 
 
 def dies(play: Play) -> None:
@@ -129,6 +152,7 @@ WORKLOADS = {
     for each in (
         Workload("create", nothing, create),
         Workload("update", create, update),
+        Workload("surge", create_surging, surge),
         Workload("dies", create, dies),
         Workload("suspend", create, suspend),
         Workload("delete", create, delete, tasks=0),

@@ -14,7 +14,15 @@ from fractal_operator.core import adoption, events, tokens
 from fractal_operator.core.allow import Allow, Rule
 from fractal_operator.core.annotations import ADOPT
 from fractal_operator.core.decide import decide
-from fractal_operator.core.plan import Missing, Observation, Problem, Stop, StopTask, TagTask
+from fractal_operator.core.plan import (
+    Missing,
+    Observation,
+    Problem,
+    RemoveFinalizer,
+    Stop,
+    StopTask,
+    TagTask,
+)
 
 ARN = arn("theirs")
 RULE = Rule(
@@ -348,6 +356,65 @@ def test_an_adoption_that_has_begun_is_carried_through_without_its_annotation() 
         it.crash()
         it.run(300)
         assert (it.calls, it.phase(), [each.arn for each in it.alive]) == (0, Phase.RUNNING, [ARN])
+
+
+NARROWED = replace(POLICY, process="second")
+
+
+def narrowed(**changes: Any) -> World:
+    """An adoption whose tags may be on their way when a list that does not name it takes over."""
+    it = there(**changes)
+    it.sweep()
+    while Status.from_json(it.status).attempt is None:
+        it.step()
+    it.crash()
+    it.policy, it.annotations = NARROWED, {}
+    return it
+
+
+def test_a_list_narrowed_in_the_middle_of_an_adoption_loses_no_task() -> None:
+    """It ended at once, with its tags on their way: a task was launched beside the adopted one."""
+    it = narrowed()
+    it.run(60)
+    assert (it.calls, it.phase()) == (0, Phase.PENDING)
+    assert "taken over all the same" in str(it.status)
+    it.change(ARN, tags=MINE)
+    it.run(600)
+    assert (it.calls, it.phase(), [each.arn for each in it.alive]) == (0, Phase.RUNNING, [ARN])
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_what_was_not_tagged_before_the_list_was_narrowed_is_let_go_in_time(crashes: bool) -> None:
+    it = narrowed()
+    it.run(400)
+    if crashes:  # who looked is gone, and another one may have tagged it meanwhile
+        it.crash()
+        it.policy = replace(NARROWED, process="third")
+        it.run(400)
+    assert (it.calls, Status.from_json(it.status).last_terminations) == (0, ())
+    it.run(120)
+    status = Status.from_json(it.status)
+    assert [each.stop_code for each in status.last_terminations] == ["AdoptionFailed"]
+    assert "FRACTAL_ALLOW" in status.last_terminations[0].reason
+    assert (it.phase(), it.calls, len(it.alive), it.tasks[ARN].tags) == (Phase.RUNNING, 1, 2, ())
+
+
+def test_an_adoption_that_the_list_does_not_name_ends_with_its_cluster() -> None:
+    begun, _ = world.settled(asking(tasks=(theirs(),)), ALLOWED)
+    gone = cluster(info=ClusterInfo(world.CLUSTER, "main", "INACTIVE"))
+    seen = replace(begun, tasks=(), target=gone, home=gone, deleting_since=NOW)
+    _, plan = world.settled(seen, NARROWED)
+    assert [type(each) for each in plan.actions] == [RemoveFinalizer]
+
+
+def test_a_forged_adoption_delays_a_deletion_and_tags_nothing() -> None:
+    it = narrowed()
+    it.status["attempt"]["issuedBy"] = "second"
+    it.delete()
+    it.run(400)
+    assert (it.gone, "Deleting") == (False, str(it.phase()))
+    it.run(200)
+    assert (it.gone, it.tasks[ARN].tags, len(it.alive)) == (True, (), 1)
 
 
 def test_an_edit_of_the_cluster_ends_no_adoption_that_has_begun() -> None:

@@ -144,3 +144,10 @@ def test_the_hash_of_a_request_covers_all_of_it() -> None:
     assert tokens.request_hash(body) == tokens.request_hash(dict(reversed(body.items())))
     assert tokens.request_hash(body) != tokens.request_hash(body | {"count": 2})
     assert tokens.request_hash(body) != tokens.request_hash(body | {"tags": []})
+
+
+def test_the_cluster_of_a_task() -> None:
+    cluster = "arn:aws:ecs:us-east-1:123456789012:cluster/main"
+    assert tokens.cluster_of(f"{tokens.task_prefix(cluster)}1a2b") == cluster
+    for short in ("arn:aws:ecs:us-east-1:123456789012:task/1a2b", "", "task-1"):
+        assert tokens.cluster_of(short) == ""

@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import pytest
 from tests.unit.shell.ecs_world import MAIN, OTHER, WEB, task_arn
-from tests.unit.shell.process import KEY, POLICY, Process, World, until
+from tests.unit.shell.process import INSTALL, KEY, POLICY, Process, World, until
 from tests.unit.shell.wire import START, Crash, Wire, run
 
 from fractal_models.container import Phase
+from fractal_models.errors import OutcomeUnknown
 from fractal_models.kube import ObjectKey
 from fractal_models.observed import ClusterArn, ObservedTask, TaskArn
 from fractal_operator.core import tokens
@@ -136,6 +137,28 @@ def crashed(call: int, *, after: bool) -> bool:
     return False
 
 
+def test_tags_that_land_after_the_list_was_narrowed_leave_no_task_beside_a_new_one() -> None:
+    """The process that asked for them is gone, and so is the annotation."""
+    world = World()
+    arn = theirs(world)
+    world.kube.create(KEY, SPEC, annotations={ADOPT: arn})
+    first = Process(world, policy=ALLOWED)
+    first.wire.fail("tag_task", OutcomeUnknown("no answer"))
+    run(first.start())
+    until(first, lambda it: it.status().attempt is not None)
+    assert first.wire.counts()["tag_task"] == 1
+    uid = world.kube.objects[KEY]["metadata"]["uid"]
+    world.kube.annotate(KEY, **{ADOPT: ""})
+    second = Process(world)
+    run(second.start())
+    later = world.clock.monotonic() + 35
+    until(second, lambda it: it.clock.monotonic() >= later)
+    world.ecs.tag_task(arn, tokens.owner_tags(INSTALL, KEY.namespace, KEY.name, uid))
+    until(second, well)
+    assert (world.ecs.launches, world.ecs.live()) == ([], [arn])
+    assert second.wire.counts()["tag_task"] == 0
+
+
 # --- the store ---
 
 
@@ -196,6 +219,19 @@ def test_an_adopted_task_belongs_to_whom_its_tags_name() -> None:
     tasks.observe(foreign(started_by=old, tags=mine))
     assert (woken, tasks.owner(foreign(started_by=old, tags=mine))) == (["a"], "a")
     assert tasks.expected(MAIN) == [foreign().arn]
+
+
+def test_the_end_of_an_adopted_task_is_heard_though_nothing_tells_whose_it_was() -> None:
+    """Another process noted its end first, so no status claimed it: it was asked for again and
+    again, and an audit soon after took its row back from STOPPED."""
+    tasks, _ = store()
+    mine = tuple(tokens.owner_tags("ins", "default", "one", "a").items())
+    tasks.observe(foreign(tags=mine))
+    later = START + timedelta(seconds=10)
+    tasks.observe(foreign(tags=(), desired_status="STOPPED", observed_at=later))
+    assert tasks.moving(MAIN) == [foreign().arn]
+    tasks.observe(foreign(tags=(), last_status="STOPPED", desired_status="STOPPED"))
+    assert (tasks.shown(foreign().arn, later), tasks.expected(MAIN)) == (False, [])
 
 
 def test_wishes() -> None:

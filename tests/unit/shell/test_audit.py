@@ -16,6 +16,7 @@ from fractal_models.errors import AccessDenied
 from fractal_models.kube import ObjectKey
 from fractal_models.records import AppStateRecord, ContainerRecord, MirrorRecord
 from fractal_operator.shell.audit import UNRECORDED, Audit, Auditor
+from fractal_operator.shell.clusters import Clusters
 
 RUNS = replace(TASK, state="RUNNING_AVAILABLE", version=5)
 ENDED = START + timedelta(seconds=30)
@@ -35,6 +36,7 @@ class Desk(Bench):
         self.bodies: Mapping[str, dict[str, Any]] = {"uid-1": body()}
         lives = self.alive.__contains__
         self.kube = KubeWorld(self.clock)
+        self.clusters = Clusters()
         self.auditor = Auditor(
             FakeKube(self.kube, self.wire),
             self.ledger,
@@ -42,6 +44,7 @@ class Desk(Bench):
             self.clock,
             lives,
             lambda uid: self.bodies.get(uid),
+            self.clusters,
         )
 
     def write(self, *rows: MirrorRecord) -> None:
@@ -196,6 +199,30 @@ def test_the_row_of_a_task_that_ended_unrecorded_is_closed(
     assert row.state == "STOPPED"
     assert (row.stopped_at, row.stop_code, row.stopped_reason, row.exit_code) == told
     assert desk.audit() == Audit(closed=0, corrected=0)
+
+
+def test_a_cluster_that_only_a_row_names_is_looked_at_before_the_row_is_closed(desk: Desk) -> None:
+    """An etcd restored to before a move: no object names the place of the task that lives there."""
+    there = replace(RUNS, container_id="arn:aws:ecs:eu-west-1:123456789012:task/other/1")
+    desk.put(APP)
+    desk.put(there)
+    assert desk.audit() == Audit(closed=0, corrected=0)
+    (cluster,) = desk.clusters.all()
+    arn = "arn:aws:ecs:eu-west-1:123456789012:cluster/other"
+    assert (cluster.region, cluster.reference, cluster.held) == ("eu-west-1", arn, True)
+    assert desk.audit().corrected == 0, "nobody has looked yet"
+    cluster.swept_since = START
+    assert desk.audit().corrected == 1
+    assert desk.ledger.containers[there.container_id].state == "STOPPED"
+
+
+def test_the_row_of_a_task_in_a_cluster_that_is_none_any_more_is_closed(desk: Desk) -> None:
+    desk.put(APP)
+    desk.put(replace(RUNS, container_id="arn:aws:ecs:eu-west-1:123456789012:task/other/1"))
+    assert desk.audit().corrected == 0
+    (cluster,) = desk.clusters.all()
+    cluster.known = True
+    assert desk.audit().corrected == 1
 
 
 @pytest.mark.parametrize(

@@ -224,8 +224,9 @@ def audited(process: Process, uid: str) -> None:
 
     there = {body["metadata"]["uid"]: body for body in process.world.kube.objects.values()}
     clock, lives = process.clock, process.observer.tasks.lives
-    ledger = process.world.ledger
-    run(Auditor(process.kube, ledger, process.recorder, clock, lives, there.get).audit())
+    ledger, clusters = process.world.ledger, process.clusters
+    known = there.get
+    run(Auditor(process.kube, ledger, process.recorder, clock, lives, known, clusters).audit())
     if uid in ledger.apps:
         assert (ledger.apps[uid].deleted or uid in ledger.closed) == (uid not in there)
     assert uid in ledger.apps or uid not in there
