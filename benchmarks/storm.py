@@ -213,6 +213,7 @@ class Storm:
         end = time.monotonic() + self._options.patience
         while True:
             self._child.alive()
+            asked = time.monotonic()
             listed = await self._listed()
             up = {name: each for name, each in listed.items() if _settled(each)}
             if done(up) and (not exact or len(listed) == len(up)):
@@ -220,7 +221,7 @@ class Storm:
                 return
             if time.monotonic() > end:
                 raise TimeoutError(f"not within {self._options.patience:.0f} s: {what}: {len(up)}")
-            await asyncio.sleep(2)
+            await asyncio.sleep(max(2.0, 5 * (time.monotonic() - asked)))  # to be no load itself
 
 
 def _path(namespace: str) -> str:
