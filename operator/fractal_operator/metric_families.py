@@ -80,9 +80,9 @@ class StateMetrics(Families):
             "fractal_orphans",
             "What has lost its other half, by kind: task (lives without an object, and is stopped "
             "when it is 10 minutes old), unproven (the same, but adopted or without its tags: for "
-            "a person to look at), unwatched (of another operator's namespaces), unselected (its object exists "
-            "with labels that are not selected here), retained "
-            "(kept on purpose), object (its task has vanished), row (put right by the last audit "
+            "a person to look at), unwatched (of another operator's namespaces), unselected (its "
+            "object exists with labels that are not selected here), retained (kept on purpose), "
+            "object (its task has vanished), row (put right by the last audit "
             "of the database).",
             "kind",
         )

@@ -77,8 +77,9 @@ def decide(seen: Observation, policy: Policy) -> Plan:
     if sharing.left_alone(seen, policy):
         return Plan(parted=not seen.selected)
     if FINALIZER not in seen.finalizers:
-        leave = seen.deleting_since is not None or not seen.selected
-        return Plan(parted=not seen.selected) if leave else Plan((AddFinalizer(),))
+        parted = not seen.selected and not seen.status.installation
+        leave = seen.deleting_since is not None or parted
+        return Plan(parted=parted) if leave else Plan((AddFinalizer(),))
     state = adoption.settled(merge.merge(seen, policy))
     parting = sharing.part(state)
     if parting is not None:

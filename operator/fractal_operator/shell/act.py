@@ -132,12 +132,16 @@ class Actor:
 
     def vanished(self, body: Body) -> None:
         """The object is gone from the API: tell Postgres, and forget it."""
-        status, install = Status.from_json(body.get("status")), self._policy.install
-        if is_of(body, install):
+        if self.looks_after(body):
+            status, install = Status.from_json(body.get("status")), self._policy.install
             self._recorder.offer(
                 [rows.app_state(body, status, install, self._clock.now(), gone=True)]
             )
         self._forget(body)
+
+    def looks_after(self, body: Body) -> bool:
+        """Whether no other installation looks after the object."""
+        return is_of(body, self._policy.install)
 
     def part(self, body: Body) -> None:
         """The object is another installation's from now on: forget it, but for its rows."""

@@ -12,6 +12,7 @@ from fractal_models.errors import FractalError
 from fractal_operator.core import tokens
 from fractal_operator.core.plan import FINALIZER, Policy
 from fractal_operator.ports import Clock, Kube, KubeEvent
+from fractal_operator.shell.memory import Memory
 from fractal_operator.shell.objects import Body, key_of, uid_of
 
 log = logging.getLogger(__name__)
@@ -21,28 +22,24 @@ TELL_SECONDS = 60.0
 
 
 class Bystander:
-    """``look`` at each object that is another's, ``forget`` each that is not."""
+    """``look`` at each object that is another's."""
 
     def __init__(self, kube: Kube, clock: Clock, policy: Policy) -> None:
         self._kube = kube
         self._clock = clock
         self._policy = policy
-        self._since: dict[str, float] = {}
-        self._told: set[str] = set()
 
-    def forget(self, uid: str) -> None:
-        self._since.pop(uid, None)
-        self._told.discard(uid)
-
-    async def look(self, body: Body, status: Status) -> float | None:
+    async def look(self, body: Body, status: Status, memory: Memory) -> float | None:
         """Note one; in how many seconds it is to be told of, None once it has been."""
-        uid, now = uid_of(body), self._clock.monotonic()
-        due = self._since.setdefault(uid, now) + TELL_SECONDS
-        if uid in self._told:
+        now = self._clock.monotonic()
+        if memory.aside is None:
+            memory.aside = now
+        if memory.aside_told:
             return None
+        due = memory.aside + TELL_SECONDS
         if now < due:
             return due - now
-        self._told.add(uid)
+        memory.aside_told = True
         await self._tell(body, status.installation)
         return None
 

@@ -41,7 +41,9 @@ class Memory:
     is new and not one whose status was wiped. ``highest``: the highest attempt seen. ``retold``:
     the history got what the status tells of the time before this process. ``permit``: the region
     for which a launch permit is held. ``pruned``: it was said that the API server drops fields of
-    the status. ``places``: the clusters that matter to it, and of which version of it.
+    the status. ``places``: the clusters that matter to it, and of which version of it. ``aside``:
+    since when, on the monotonic clock, the object is another installation's; ``aside_told``: that
+    was told.
     """
 
     finalized: bool = False
@@ -56,6 +58,8 @@ class Memory:
     retold: bool = False
     permit: str = ""
     pruned: bool = False
+    aside: float | None = None
+    aside_told: bool = False
     places: tuple[str, tuple[Place | None, ...]] = ("", ())
 
     def look(self, *, finalizer: bool, attempt: int, alive: bool, now: datetime) -> datetime | None:

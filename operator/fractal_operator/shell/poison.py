@@ -61,7 +61,7 @@ class Poison:
                 return 0.0
             if broken.abandoned(body["metadata"]):
                 await self._let_go(key, body)
-            elif times >= TRIES:
+            elif times >= TRIES and self._actor.looks_after(body):
                 await self._tell(body, _cause(error))
         except FractalError as failure:
             log.warning("that %s is broken could not be told now: %s", key, failure)

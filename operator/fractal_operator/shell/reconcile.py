@@ -95,8 +95,9 @@ class Reconciler:
                 self._actor.part(body)
                 return Rest()
             if sharing.left_alone(seen, self._policy):
-                return Rest(await self._bystander.look(body, seen.status))
-            self._bystander.forget(seen.uid)
+                memory = self._memories.of(seen.uid)
+                return Rest(await self._bystander.look(body, seen.status, memory))
+            self._memories.of(seen.uid).aside = None
             if not plan.actions:
                 return self._rest(body, seen, plan)
             # Without a permit it stands in line now: decide again, what to do meanwhile.

@@ -30,6 +30,7 @@ from fractal_operator.core import tokens
 from fractal_operator.core.annotations import ABANDON, PAUSED
 from fractal_operator.core.decide import decide
 from fractal_operator.core.plan import (
+    AddFinalizer,
     Launch,
     Lookup,
     Observation,
@@ -142,6 +143,8 @@ def test_without_a_task_the_claim_goes_at_once() -> None:
 def test_nothing_is_begun_for_an_object_that_is_not_selected() -> None:
     assert decide(observation(selected=False, finalizers=()), POLICY) == Plan(parted=True)
     assert decide(observation(selected=False), POLICY) == Plan(parted=True)
+    # But what it still looks after has its finalizer, until it is let go of.
+    assert decide(ours(selected=False, finalizers=()), POLICY).actions == (AddFinalizer(),)
     status = Status(attempt=attempt(), installation="ins")
     refused = Launch(1, certain=True, calls=1, at=NOW, problem=Problem("Rejected", "no", NOW))
     seen, plan = settled(observation(status=status, launch=refused, selected=False))
