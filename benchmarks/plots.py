@@ -14,13 +14,18 @@ LABELS = {"events": "with events", "sweeps": "with sweeps only", "peer": "plain 
 Runs = dict[tuple[str, int], Run]
 
 
-def draw(runs: Runs, folder: Path) -> None:
-    """Write every plot as PNG into ``folder``."""
+def draw(runs: Runs, folder: Path) -> list[str]:
+    """Write every plot as PNG into ``folder``; the lines of Markdown that show them."""
     folder.mkdir(parents=True, exist_ok=True)
-    _reads(runs, folder / "reads.png")
-    _cpu(runs, folder / "cpu.png")
-    _lag(runs, folder / "lag.png")
-    _memory(runs, folder / "memory.png")
+    plots = (
+        ("reads.png", "Calls of DescribeTasks and ListTasks a minute, by objects", _reads),
+        ("lag.png", "From a task's end to the status that tells it", _lag),
+        ("cpu.png", "CPU converged, by objects", _cpu),
+        ("memory.png", "Memory at its peak, by objects", _memory),
+    )
+    for name, _, plot in plots:
+        plot(runs, folder / name)
+    return [f"![{text}]({folder.name}/{name})" for name, text, _ in plots]
 
 
 def _series(runs: Runs, way: str) -> list[Run]:

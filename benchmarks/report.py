@@ -5,6 +5,7 @@ could have kept it.
 """
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -82,12 +83,12 @@ def main() -> int:
         "sizes": sizes(runs),
         "growth": growth(runs),
         "peer": ratios,
+        "plots": plots.draw(runs, args.page.parent / "performance"),
     }
     text = args.page.read_text()
     for name, part in parts.items():
         text = _put(text, name, part)
     args.page.write_text(text)
-    plots.draw(runs, args.page.parent / "performance")
     print("\n".join([*lines, "", *ratios]))
     return 0 if kept and better else 1
 
@@ -163,6 +164,10 @@ def _rows() -> Iterator[tuple[str, Callable[[Run], str]]]:
     yield "task definitions registered", lambda r: f"{r.facts['definitions']:g}"
     yield "most live tasks of one object", lambda r: f"{r.facts['most_live_of_one']:g}"
     yield "deletion: seconds for all", lambda r: _number(r.facts["delete_seconds"])
+    yield (
+        "load of the machine: applied / held",
+        lambda r: f"{_load(r, 'apply')} / {_load(r, 'hold')}",
+    )
 
 
 def growth(runs: Runs) -> list[str]:
@@ -184,7 +189,7 @@ def growth(runs: Runs) -> list[str]:
         ("restart to ready", lambda r: r.facts["restart_ready"] / r.objects),
     )
     for what, tell in measures:
-        lines.append(_row([what, *(_ratio(tell(b), tell(a)) for a, b in pairs)]))
+        lines.append(_row([what, *(_ratio(_value(tell, b), _value(tell, a)) for a, b in pairs)]))
     return lines
 
 
@@ -223,6 +228,10 @@ def against_peer(runs: Runs) -> tuple[list[str], bool]:
     return lines, better
 
 
+def _load(run: Run, phase: str) -> str:
+    return _number(run.phase(phase)["load"])
+
+
 def _minutes(run: Run) -> float:
     return float(run.phase("hold")["seconds"]) / 60
 
@@ -232,14 +241,21 @@ def _share(run: Run) -> float:
 
 
 def _ratio(one: float, other: float) -> str:
-    return f"{_number(one / other)}x" if other else ""
+    return f"{_number(one / other)}x" if other and math.isfinite(one / other) else ""
 
 
 def _told(tell: Callable[[Run], str], run: Run) -> str:
     try:
         return tell(run)
-    except KeyError:  # a peer without that phase
+    except KeyError:  # a run without that phase
         return ""
+
+
+def _value(tell: Callable[[Run], float], run: Run) -> float:
+    try:
+        return tell(run)
+    except KeyError:
+        return math.nan
 
 
 def _number(value: float) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.ecs_fake.operations import SUBNET
+from benchmarks.ecs_fake.asked import SUBNET
 from benchmarks.processes import Child, child
 
 REGION, CLUSTER, INSTALL = "us-east-1", "bench", "bench"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from benchmarks.ecs_fake.asked import check_ids, fits, page, tags_of
 from benchmarks.ecs_fake.task import Task
 from benchmarks.ecs_fake.world import ACCOUNT, PROVIDERS, Cluster, World
 
@@ -14,7 +15,6 @@ from fractal_dev.ecs.faults import Faults
 from fractal_dev.ecs.plan import Plans
 from fractal_dev.ecs.tokens import Tokens
 
-SUBNET, SECURITY_GROUP = "subnet-00000000000000001", "sg-00000000000000001"
 _PAGE = 100
 
 Request = Mapping[str, Any]
@@ -77,7 +77,7 @@ class Operations:
         launch = rules.resolve_launch(cluster, definition, request)
         network = request.get("networkConfiguration") or {}
         rules.check_network(definition, launch[0], network)
-        _check_ids(network.get("awsvpcConfiguration") or {})
+        check_ids(network.get("awsvpcConfiguration") or {})
         rules.check_overrides(definition, request.get("overrides") or {})
         if launch[0] != "FARGATE":
             raise invalid_parameter("No Container Instances were found in your cluster.")
@@ -87,7 +87,7 @@ class Operations:
         if fault is None or fault.launch_anyway:
             for _ in range(request.get("count", 1)):
                 plan = self._plans.choose(str(request.get("startedBy", "")))
-                tags = _tags(request, cluster, definition.request)
+                tags = tags_of(request, cluster, definition.request)
                 tasks.append(self._world.create(cluster, definition, request, launch, plan, tags))
         shown = [] if fault else tasks
         if key[2]:
@@ -129,7 +129,7 @@ class Operations:
     def _list_tasks(self, request: Request) -> str:
         rules.check_list_tasks(request)
         cluster = self._cluster(request)
-        size, after = int(request.get("maxResults", _PAGE)), _page(request.get("nextToken"))
+        size, after = int(request.get("maxResults", _PAGE)), page(request.get("nextToken"))
         if "startedBy" in request:
             of_name = self._world.started_by.get((cluster.name, str(request["startedBy"])), [])
             tasks = iter([task for task in of_name if task.seq > after])
@@ -138,7 +138,7 @@ class Operations:
         found: list[Task] = []
         more = False
         for task in tasks:
-            if _fits(task, request) and self._world.visible(task):
+            if fits(task, request) and self._world.visible(task):
                 if more := len(found) == size:
                     break
                 found.append(task)
@@ -221,50 +221,6 @@ class Operations:
                 states.count(each) for each in ("PROVISIONING", "PENDING", "ACTIVATING")
             ),
         }
-
-
-def _fits(task: Task, request: Request) -> bool:
-    """Without desiredStatus only tasks that are wanted RUNNING fit (ECS API, ListTasks)."""
-    return (
-        task.desired_status == request.get("desiredStatus", "RUNNING")
-        and task.definition.family == request.get("family", task.definition.family)
-        and task.launch_type == request.get("launchType", task.launch_type)
-        and not request.get("serviceName")
-        and not request.get("containerInstance")
-    )
-
-
-def _page(token: str | None) -> int:
-    if token is None:
-        return 0
-    number = token.removeprefix("after-")
-    if not number.isdigit():
-        raise invalid_parameter("Invalid token.")
-    return int(number)
-
-
-def _check_ids(vpc: Mapping[str, Any]) -> None:
-    for subnet in vpc.get("subnets", ()):
-        if subnet != SUBNET:
-            raise invalid_parameter(
-                f"Error retrieving subnet information for [{subnet}]: The subnet ID '{subnet}'"
-                " does not exist (ErrorCode: InvalidSubnetID.NotFound)"
-            )
-    for group in vpc.get("securityGroups", ()):
-        if group != SECURITY_GROUP:
-            raise invalid_parameter(
-                f"Error retrieving security group information for [{group}]: The security group"
-                f" '{group}' does not exist (ErrorCode: InvalidGroup.NotFound)"
-            )
-
-
-def _tags(request: Request, cluster: Cluster, definition: Request) -> list[dict[str, str]]:
-    tags = {tag["key"]: tag for tag in request.get("tags") or ()}
-    if request.get("propagateTags") == "TASK_DEFINITION":
-        tags = {**{tag["key"]: tag for tag in definition.get("tags") or ()}, **tags}
-    if request.get("enableECSManagedTags"):
-        tags["aws:ecs:clusterName"] = {"key": "aws:ecs:clusterName", "value": cluster.name}
-    return list(tags.values())
 
 
 def _joined(name: str, texts: list[str], failures: list[Any]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from xml.sax.saxutils import escape
 
-from benchmarks.ecs_fake.operations import SECURITY_GROUP, SUBNET
+from benchmarks.ecs_fake.asked import SECURITY_GROUP, SUBNET
 from benchmarks.ecs_fake.task import Task
 from benchmarks.ecs_fake.world import ACCOUNT, World
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import boto3
 import pytest
 from aiohttp import web
-from benchmarks.ecs_fake.operations import SUBNET
+from benchmarks.ecs_fake.asked import SUBNET
 from benchmarks.ecs_fake.server import QUEUE, EcsFake
 from benchmarks.ecs_fake.world import ACCOUNT
 from botocore.config import Config

@@ -8,29 +8,33 @@ from pathlib import Path
 import pytest
 from benchmarks import report
 from benchmarks.ladder import UNBOUND
+from benchmarks.measured import Options, Result
 from benchmarks.results import read
-from benchmarks.scale import Options, Result, measure
+from benchmarks.scale import measure
 
 OBJECTS = 20
 SETTINGS = dict(each.split("=", 1) for each in UNBOUND[1::2])
 
 
 def run(subject: str, *, events: bool = False) -> Result:
-    options = Options(
-        subject=subject,
-        objects=OBJECTS,
-        events=events,
-        hold=3,
-        stops=3,
-        stop_span=1,
-        quotas=0,
-        settings={**SETTINGS, "FRACTAL_SWEEP_SECONDS": "5", "FRACTAL_FAST_SWEEP_SECONDS": "1"},
-        linger=1,
-        patience=120,
-        start_seconds=0.3,
-        stop_seconds=0.3,
+    result = Result(
+        Options(
+            subject=subject,
+            objects=OBJECTS,
+            events=events,
+            hold=3,
+            stops=3,
+            stop_span=1,
+            quotas=0,
+            settings={**SETTINGS, "FRACTAL_SWEEP_SECONDS": "5", "FRACTAL_FAST_SWEEP_SECONDS": "1"},
+            linger=1,
+            patience=120,
+            start_seconds=0.3,
+            stop_seconds=0.3,
+        )
     )
-    return asyncio.run(measure(options, None))
+    asyncio.run(measure(result, None))
+    return result
 
 
 @pytest.mark.parametrize("events", [True, False])
