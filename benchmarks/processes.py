@@ -96,7 +96,7 @@ def server(command: Sequence[str], log: Path) -> Iterator[tuple[str, Child]]:
                 found = re.search(r"^(http://\S+)$", file.read().decode(), re.MULTILINE)
             return found[1] if found else None
 
-        yield until(url, f"{command} serves", 60), made
+        yield until(url, f"{command} serves", 240), made
 
 
 def until(look: Callable[[], Found | None], what: str, seconds: float) -> Found:
