@@ -271,7 +271,7 @@ def _operator(world: World) -> Iterator[Child]:
     """The operator, ready."""
     subject = Operator()
     with subject.run(world) as child:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while not subject.ready(child):
             if time.monotonic() > end:
                 raise TimeoutError(f"not ready: {child.log.read_text()[-2000:]}")
