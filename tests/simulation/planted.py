@@ -304,10 +304,71 @@ BUGS = (
         test="tests/unit/core/test_adoption.py",
     ),
     Bug(
+        "events are deleted before they are taken in",
+        f"{SHELL}/events.py",
+        "done = await self._take(messages)\n            if done and self._leads():\n"
+        "                await self._delete(done)",
+        "await self._delete([each.receipt for each in messages])\n"
+        "            await self._take(messages)",
+        test="tests/unit/shell/test_events.py",
+    ),
+    Bug(
+        "events are news in whatever order they come",
+        f"{SHELL}/events.py",
+        "return not old.stopped and (new.stopped or new.version > old.version)",
+        "return True",
+        test="tests/unit/shell/test_events.py",
+    ),
+    Bug(
+        "an event may give a task to another object",
+        f"{SHELL}/events.py",
+        "if old is not None and old.started_by and old.started_by != task.started_by:",
+        "if False:",
+        test="tests/unit/shell/test_events.py",
+    ),
+    Bug(
+        "an empty queue is relied on though ECS shows changes",
+        f"{SHELL}/stream.py",
+        "if self._silent_since is not None:\n            return",
+        "if False:\n            return",
+        test="tests/unit/shell/test_stream.py",
+    ),
+    Bug(
+        "a forged end is final",
+        f"{SHELL}/observe.py",
+        "if old is not None and self._is_contradicted(old, task):",
+        "if False:",
+        test="tests/unit/shell/test_events.py",
+    ),
+    Bug(
         "rows are overwritten by whatever comes later",
         "helpers/fractal_helpers/upserts.py",
         "set_=values, where=newer)",
         "set_=values)",
         test="tests/integration/test_ledger.py::test_which_container_record_wins",
+    ),
+    Bug(
+        "whoever waits for a permit is not looked at when it has one",
+        f"{SHELL}/permits.py",
+        "            self._wake(waiter.uid)\n",
+        "",
+        test="tests/unit/shell/test_permits.py",
+    ),
+    Bug(
+        "namespaces do not take turns",
+        f"{SHELL}/turns.py",
+        "        self._lanes.move_to_end(name)\n",
+        "",
+        test="tests/unit/shell/test_turns.py",
+    ),
+    Bug(
+        "launches may use up what is reserved for stops",
+        "helpers/fractal_helpers/aws/bucket.py",
+        "wait = self._wait(reserve)\n            if not wait:\n"
+        "                self._reserves[reserve].level -= 1\n                return 0.0",
+        "wait = self._wait(reserve)\n            if not wait:\n"
+        "                for each in self._reserves.values():\n"
+        "                    each.level -= 1\n                return 0.0",
+        test="tests/unit/test_aws_limits.py",
     ),
 )
