@@ -116,7 +116,7 @@ class Reconciler:
         ours = not sharing.elsewhere(status, self._policy.install)
         self._observer.tasks.claim(meta["uid"], (each.arn for each in status.tasks if ours))
         sought = adoption.sought(annotations, status, self._policy, meta["namespace"])
-        self._observer.tasks.wish(meta["uid"], sought)
+        self._observer.tasks.wish(meta["uid"], sought if ours else "")
         tasks = self._observer.tasks.of(meta["uid"])
         memory.stops = {
             task.arn: memory.stops[task.arn] for task in tasks if task.arn in memory.stops
