@@ -48,6 +48,7 @@ class SimEcs(EcsWorld):
         self.timeline, self._rng = timeline, rng
         self.reader = self.clock  # of the process whose call is served: it dates what it reads
         self._launched, self._stops, self._tagged = launched, stops, tagged
+        self.announce: Callable[[ObservedTask], None] = lambda task: None
         self.requests: dict[TaskArn, Mapping[str, Any]] = {}
         self.ran: set[TaskArn] = set()
         self.owners: dict[TaskArn, str] = {}
@@ -82,6 +83,7 @@ class SimEcs(EcsWorld):
     def _note(self, arn: TaskArn) -> None:
         tags = tuple(sorted(self.tags.get(arn, {}).items()))
         self._past[arn].append((self.timeline.now, self.tasks[arn], tags))
+        self.announce(self.tasks[arn])
 
     # --- what happens by itself ---
 

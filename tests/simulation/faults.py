@@ -4,7 +4,7 @@ Swarm testing: each seed switches some kinds off altogether and scales the other
 that always strikes hides what another one would show.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 CALL_FAULTS = {
@@ -31,8 +31,9 @@ CANARY = "cAnArY-s3cr3t"
 BROKEN, UNSTORABLE = "broken", "unstorable"
 """The names of the object whose reconcile always raises, and of the one whose rows are refused."""
 
-OUTAGES = ("database", "kube", "ecs", "access", "watch", "processes")
-"""What is down for up to 400 s. ``access``: ECS refuses the credentials; ``watch``: silent."""
+OUTAGES = ("database", "kube", "ecs", "access", "watch", "processes", "queue", "rule")
+"""What is down for up to 400 s. ``access``: ECS refuses the credentials; ``watch``: silent;
+``rule``: events are told to nobody, though their queue looks well."""
 
 LATEST_LANDING = 40.0
 """A call reaches its server within this (a bound of the drain, docs/safety.md)."""
@@ -78,6 +79,11 @@ class Chaos:
     poison: bool = False
     crowd: float = 0.0
     beyond: float = 0.0
+    events: bool = False
+    event_drop: float = 0.0
+    event_double: float = 0.0
+    event_delay: float = 0.0
+    poisoned_queue: bool = False
 
     def told(self) -> str:
         """What is on, in a line."""
@@ -88,6 +94,19 @@ class Chaos:
 
 CALM = Chaos()
 """No faults at all."""
+
+
+def with_events(chaos: Chaos, rng: Random) -> Chaos:
+    """The same with a queue of task events, and what goes wrong with it."""
+    return replace(
+        chaos,
+        events=True,
+        event_drop=rng.random() * 0.3 if rng.random() < 0.5 else 0.0,
+        event_double=rng.random() * 0.5 if rng.random() < 0.5 else 0.0,
+        event_delay=rng.choice((0.0, 2.0, 20.0, 120.0)),
+        poisoned_queue=rng.random() < 0.2,
+        outages=(*chaos.outages, *(each for each in ("queue", "rule") if rng.random() < 0.3)),
+    )
 
 
 def swarm(rng: Random) -> Chaos:

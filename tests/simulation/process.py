@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
+from tests.simulation.queue import SimEvents
 from tests.simulation.timeline import Job, Pause, Pending, SimClock, SimWire
 from tests.unit.shell.ecs_world import REGION
 from tests.unit.shell.fakes import FakeEcs, FakeKube
@@ -97,9 +98,19 @@ class Operator:
                 ring_seconds=RING_TICKS * TICK_SECONDS,
                 keep=timedelta(minutes=20),
             ),
+            events=SimEvents(world.queue, wire, clock) if world.queue is not None else None,
         )
         self.runner, self.recorder = self.shell.runner, self.shell.recorder
         self.observer = self.shell.observer
+        self.shell.stream.changed = self._turned
+        self._relied = False
+
+    def _turned(self, healthy: bool) -> None:
+        """Events are relied on from now on, or not any more."""
+        self.world.log(self.name, f"events {'are' if healthy else 'are not'} relied on")
+        self.world.notes.sometimes["events relied on"] += healthy
+        self.world.notes.sometimes["sweeps took over from events"] += self._relied and not healthy
+        self._relied = healthy
 
     def leads(self) -> bool:
         return self.leader is None or self.leader.leads()
@@ -136,6 +147,8 @@ class Operator:
         assert self.shell.pruner is not None
         self._go(self.shell.pruner.prune(), self._loop_ended)
         self._go(self.shell.reaper.reap(), self._loop_ended)
+        if self.shell.pollers is not None:
+            self._go(self.shell.pollers.poll(), self._loop_ended)
         self.world.timeline.after(0.0, self._tick)
 
     def _tick(self) -> None:

@@ -9,7 +9,15 @@ from functools import partial
 from random import Random
 
 from tests.simulation import fresh
-from tests.simulation.faults import BROKEN, CALL_FAULTS, CALM, LATEST_BEYOND, Chaos, swarm
+from tests.simulation.faults import (
+    BROKEN,
+    CALL_FAULTS,
+    CALM,
+    LATEST_BEYOND,
+    Chaos,
+    swarm,
+    with_events,
+)
 from tests.simulation.invariants import Violation, require
 from tests.simulation.liveness import unsettled
 from tests.simulation.users import Users
@@ -18,6 +26,7 @@ from tests.simulation.world import World
 SURGING = 0.4  # the share of runs in which users choose updateStrategy
 SURGES_IN_VAIN = 0.5  # of them, those in which most tasks fail to start; else few surges fail
 BEYOND = 0.08  # in which launches may land outside the bounds of docs/safety.md
+TOLD = 0.5  # the share of runs in which task events come by a queue
 POISONED = 0.1  # the share of runs with objects that always make trouble
 CHAOS_SECONDS = 720.0
 CALM_SECONDS = 3600.0
@@ -76,6 +85,9 @@ def run_seed(seed: int, *, keep: int = 30) -> Result:
     crowd = Random(f"crowd {seed}").choice((0.0, 0.0, 0.0, 0.97, 0.985))
     beyond = 0.7 if Random(f"beyond {seed}").random() < BEYOND else 0.0
     chaos = replace(swarm(rng), surge=surge, poison=poison, crowd=crowd, beyond=beyond)
+    events = Random(f"events {seed}")
+    if events.random() < TOLD:
+        chaos = with_events(chaos, events)
     if surge and surging.random() < SURGES_IN_VAIN:
         chaos = replace(chaos, dies_starting=0.8)
     if beyond:
@@ -110,6 +122,8 @@ def _run(world: World) -> None:
     for _ in range(world.chaos.restores):
         when, age = world.rng.uniform(120, CHAOS_SECONDS - 60), world.rng.uniform(5, 300)
         world.timeline.at(when, partial(world.restore, age, bumped=world.rng.random() < 0.5))
+    if world.chaos.poisoned_queue and world.queue is not None:
+        world.timeline.at(world.rng.uniform(0, CHAOS_SECONDS), world.queue.poison)
     world.boot()
     users.begin()
     world.timeline.run(CHAOS_SECONDS)
@@ -160,6 +174,7 @@ def calm(
         skews=world.chaos.skews,
         stop_seconds=world.chaos.stop_seconds,
         visible_after=world.chaos.visible_after,
+        events=world.chaos.events,
     )
     world.chaos = world.ecs.chaos = chaos
     world.quotas.crowd = 0.0

@@ -15,5 +15,9 @@ SOMETIMES = (
     "throttled by a full bucket",
     "two live tasks under Surge",
     "surge failed and the old stayed",
+    "event taken in",
+    "event received again",
+    "events relied on",
+    "sweeps took over from events",
 )
 """What a large set of runs must have seen; a run that visits nothing of it proves nothing."""

@@ -17,6 +17,7 @@ from tests.simulation.kube import SimKube
 from tests.simulation.ledger import SimLedger
 from tests.simulation.notes import Notes
 from tests.simulation.process import Operator
+from tests.simulation.queue import SimQueue
 from tests.simulation.quotas import Quotas
 from tests.simulation.timeline import Job, Pending, SimClock, Timeline
 from tests.unit.shell.kube_world import Body
@@ -43,7 +44,10 @@ NOTABLE = KUBE_WRITES | ECS_WRITES | {"write", "correct"}
 WEIGHT = {"run_task": 12.0, "write_status": 4.0, "set_finalizers": 4.0, "stop_task": 4.0}
 """The calls that it is all about are few: they are struck more often than the others."""
 
-WRITES = KUBE_WRITES | ECS_WRITES | LEDGER_WRITES | LEASES - {"get_lease"}
+QUEUE = {"receive", "delete_messages"}
+"""Receiving hides messages, so that its answer can be lost, too."""
+
+WRITES = KUBE_WRITES | ECS_WRITES | LEDGER_WRITES | QUEUE | LEASES - {"get_lease"}
 
 SECRET = f"simulated, postgresql://fractal:{CANARY}@db/fractal, aws_secret_access_key={CANARY}"
 
@@ -86,6 +90,10 @@ class World:
         hooks = self.watch.launched, self.watch.stops, self.watch.tagged
         self.ecs = SimEcs(self.timeline, rng, *hooks)
         self.ecs.chaos = chaos
+        self.queue: SimQueue | None = None
+        if chaos.events:
+            self.queue = SimQueue(self, Random(rng.random()))
+            self.ecs.announce = self.queue.changed
         self.quotas = Quotas(self.clock.monotonic)
         self.quotas.crowd = chaos.crowd
         self.ledger = SimLedger(Wire())
@@ -203,8 +211,10 @@ class World:
             return Unavailable("the API server is down") if "kube" in down else None
         if name in LEDGER:
             return Unavailable("the database is down") if "database" in down else None
-        if name in ECS_WRITES and not operator.leads():
-            return Unavailable("not leading")  # as AwsEcs does
+        if name in ECS_WRITES | QUEUE and not operator.leads():
+            return Unavailable("not leading")  # as AwsEcs and SqsEvents do
+        if name in QUEUE:
+            return None
         if "access" in down:
             return AccessDenied("simulated", code="AccessDeniedException")
         return Unavailable("ECS is down") if "ecs" in down else None

@@ -132,6 +132,7 @@ def test_of_several_events_the_newest_counts_in_whatever_order_they_come(bench: 
     bench.poll()
     assert bench.sight(arn) == seen
     assert bench.process.woken == []
+    assert (bench.counted("news"), bench.counted("known")) == (1, 4)
 
 
 def test_nothing_follows_an_end(bench: Bench) -> None:
