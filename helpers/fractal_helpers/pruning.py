@@ -6,7 +6,7 @@ gaps) is anybody's. An object's row goes last, since it tells whose the others a
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -70,6 +70,6 @@ def _delete(
     limit: int,
 ) -> int:
     """Delete the oldest rows where ``where`` holds."""
-    model: type[Base] = key.class_
+    model = cast("type[Base]", key.class_)
     chosen = select(key).where(where).order_by(oldest).limit(limit)
     return fractal_sql_delete(session, model, key.in_(chosen))

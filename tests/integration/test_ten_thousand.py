@@ -27,7 +27,9 @@ from fractal_models.records import (
     Refused,
 )
 from fractal_operator.shell.audit import Audit, Auditor
+from fractal_operator.shell.clusters import Clusters
 from fractal_operator.shell.ledgers import ThreadedLedger
+from fractal_operator.shell.objects import Known
 from fractal_operator.shell.record import BATCH, Recorder
 from fractal_operator.shell.touches import SLICE_SECONDS, SLICES, Touches
 
@@ -51,6 +53,12 @@ def task(number: int, **changes: Any) -> ContainerRecord:
 
 def told(number: int) -> HistoryRecord:
     return replace(HISTORY, key=f"{uid(number)}-1-Running", uid=uid(number), name=f"web-{number}")
+
+
+def known_as(number: int) -> Known:
+    """An object as the watch has told of it."""
+    meta = {"uid": uid(number), "namespace": "team", "name": f"web-{number}"}
+    return Known.of({"metadata": meta})
 
 
 def life(number: int, **changes: Any) -> list[Record]:
@@ -115,14 +123,15 @@ def test_offering_all_of_them_again_writes_nothing(filled: Bench) -> None:
 
 
 def test_an_audit_reads_pages_and_writes_nothing(filled: Bench) -> None:
-    bodies = {uid(number): {"metadata": {"uid": uid(number)}} for number in range(OBJECTS)}
+    known = {uid(number): known_as(number) for number in range(OBJECTS)}
     auditor = Auditor(
         FakeKube(KubeWorld(filled.clock), Wire()),
         filled.ledger,
         filled.recorder,
         filled.clock,
         lambda arn: True,
-        bodies.get,
+        known.get,
+        Clusters(),
     )
     with statements(filled.engine) as sent:
         assert filled.run(auditor.audit()) == Audit(closed=0, corrected=0)
@@ -130,7 +139,7 @@ def test_an_audit_reads_pages_and_writes_nothing(filled: Bench) -> None:
     assert all(statement.startswith("SELECT") for statement in sent)
 
     for number in range(0, OBJECTS, 10):
-        del bodies[uid(number)]
+        del known[uid(number)]
     with statements(filled.engine) as sent:
         assert filled.run(auditor.audit()) == Audit(closed=OBJECTS // 10, corrected=0)
     assert len(sent) <= 2 * (OBJECTS // PAGE + 1) + 4

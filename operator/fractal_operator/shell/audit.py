@@ -20,7 +20,7 @@ from fractal_operator.core import tokens
 from fractal_operator.ports import Clock, Kube, Ledger, ObjectKey
 from fractal_operator.shell import objects
 from fractal_operator.shell.clusters import Cluster, Clusters
-from fractal_operator.shell.objects import Body
+from fractal_operator.shell.objects import Known
 from fractal_operator.shell.record import Recorder, key_of, says_the_same, uid_of
 
 UNRECORDED = "the end of this task was not recorded; closed by the auditor"
@@ -28,9 +28,6 @@ UNRECORDED = "the end of this task was not recorded; closed by the auditor"
 
 BATCH = 1000
 """How many rows one statement corrects."""
-
-Known = Callable[[str], Body | None]
-"""The object with a uid, as this process knows it; each question costs a decoded body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,8 @@ class Audit:
 
 
 class Auditor:
-    """``lives`` tells whether a task is known to live; ``clusters`` are those that are swept."""
+    """``lives`` tells whether a task is known to live, ``known`` what is known of the object with a
+    uid; ``clusters`` are those that are swept."""
 
     def __init__(
         self,
@@ -51,7 +49,7 @@ class Auditor:
         recorder: Recorder,
         clock: Clock,
         lives: Callable[[TaskArn], bool],
-        known: Known,
+        known: Callable[[str], Known | None],
         clusters: Clusters,
     ) -> None:
         self._kube = kube
@@ -139,10 +137,10 @@ class Auditor:
         for key, row in rows.items():
             if not isinstance(row, ContainerRecord) or self._lives(TaskArn(key)):
                 continue
-            last, body = self._recorder.last(key, row), self._known(row.uid)
-            if body is None or (isinstance(last, ContainerRecord) and last.ended):
+            last, known = self._recorder.last(key, row), self._known(row.uid)
+            if known is None or (isinstance(last, ContainerRecord) and last.ended):
                 continue
-            status = Status.from_json(body.get("status"))
+            status = Status.from_json(known.body().get("status"))
             if _claimed(status, row) or self._unswept(row):
                 continue
             ends = (each for each in status.last_terminations if each.attempt == row.attempt)

@@ -26,7 +26,7 @@ from fractal_operator.shell.hearing import Hearing
 from fractal_operator.shell.leader import Leader
 from fractal_operator.shell.memory import Memories
 from fractal_operator.shell.news import News
-from fractal_operator.shell.objects import Body, is_of
+from fractal_operator.shell.objects import Known
 from fractal_operator.shell.observe import Observer, Pace
 from fractal_operator.shell.permits import Permits
 from fractal_operator.shell.poison import Poison
@@ -112,10 +112,11 @@ def wire(
         for each in objects.all():
             agenda.look(each.key)
 
-    def known(uid: str) -> Body | None:
+    def known(uid: str) -> Known | None:
         key = objects.key(uid)
-        body = objects.get(key) if key is not None else None
-        return body if body is not None and is_of(body, policy.install) else None
+        each = objects.known(key) if key is not None else None
+        ours = each is not None and each.shape.installation in ("", policy.install)
+        return each if ours else None
 
     recorder = Recorder(ledger, clock, refused=refused, replay=replay, keep=knobs.keep)
     pruner = Pruner(ledger, clock, metrics, knobs.keep) if knobs.keep is not None else None

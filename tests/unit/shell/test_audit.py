@@ -17,6 +17,7 @@ from fractal_models.kube import ObjectKey
 from fractal_models.records import AppStateRecord, ContainerRecord, MirrorRecord
 from fractal_operator.shell.audit import UNRECORDED, Audit, Auditor
 from fractal_operator.shell.clusters import Clusters
+from fractal_operator.shell.objects import Known
 
 RUNS = replace(TASK, state="RUNNING_AVAILABLE", version=5)
 ENDED = START + timedelta(seconds=30)
@@ -24,7 +25,10 @@ END = Termination(attempt=1, stop_code="Replaced", reason="edited", finished_at=
 
 
 def body(status: Status | None = None) -> dict[str, Any]:
-    return {"metadata": {"uid": "uid-1"}, "status": (status or Status()).to_json()}
+    return {
+        "metadata": {"uid": "uid-1", "namespace": "default", "name": "one"},
+        "status": (status or Status()).to_json(),
+    }
 
 
 class Desk(Bench):
@@ -43,7 +47,7 @@ class Desk(Bench):
             self.recorder,
             self.clock,
             lives,
-            lambda uid: self.bodies.get(uid),
+            lambda uid: Known.of(self.bodies[uid]) if uid in self.bodies else None,
             self.clusters,
         )
 

@@ -13,6 +13,7 @@ from fractal_models.container import Phase
 from fractal_models.errors import OutcomeUnknown, Throttled, Unavailable
 from fractal_operator.core.plan import FINALIZER
 from fractal_operator.shell.audit import Auditor
+from fractal_operator.shell.objects import Known
 
 SPEC = {"taskDefinition": "web"}
 
@@ -222,7 +223,8 @@ def audited(process: Process, uid: str) -> None:
     """Postgres says as Kubernetes does, if need be after an audit."""
     run(process.recorder.flush())
 
-    there = {body["metadata"]["uid"]: body for body in process.world.kube.objects.values()}
+    told = map(Known.of, process.world.kube.objects.values())
+    there = {each.uid: each for each in told}
     clock, lives = process.clock, process.observer.tasks.lives
     ledger, clusters = process.world.ledger, process.clusters
     known = there.get
