@@ -23,6 +23,9 @@ GROUPS: Mapping[str, tuple[float, float, frozenset[str]]] = {
 }
 """(burst, refill a second, operations that share the bucket), per account and region (ECS API
 reference, "Request throttling")."""
+_FARGATE = "fargate launch"
+_LAUNCHES = {_FARGATE: (100.0, 20.0)}
+"""Launches draw on a second bucket (Fargate throttling quotas)."""
 _GROUP_OF = {operation: name for name, (_, _, names) in GROUPS.items() for operation in names}
 
 
@@ -52,14 +55,17 @@ class Quotas:
         group = _GROUP_OF.get(operation)
         if not self._scale or group is None:
             return
-        burst, refill = (size * self._scale for size in GROUPS[group][:2])
+        sizes = {group: GROUPS[group][:2], **(_LAUNCHES if operation == "RunTask" else {})}
         now = self._clock.now()
-        level, since = self._levels.get(group, (burst, now))
-        level = min(burst, level + (now - since) * refill)
-        self._levels[group] = (level - 1 if level >= 1 else level, now)
-        if level < 1:
-            self.throttled[group] += 1
-            raise AwsError("ThrottlingException", "Rate exceeded")
+        levels: dict[str, float] = {}
+        for name, (burst, refill) in sizes.items():
+            most = burst * self._scale
+            level, since = self._levels.get(name, (most, now))
+            levels[name] = min(most, level + (now - since) * refill * self._scale)
+            if levels[name] < 1:
+                self.throttled[name] += 1
+                raise AwsError("ThrottlingException", "Rate exceeded")
+        self._levels |= {name: (level - 1, now) for name, level in levels.items()}
 
     def told(self, *, clear: bool) -> dict[str, Any]:
         """All counts, by operation and by quota group, then perhaps from zero again."""

@@ -24,9 +24,10 @@ _GROUPS: Mapping[str, tuple[float, float, Sequence[str]]] = {
     "tag read": (50, 20, ("ListTagsForResource",)),
     "cluster read": (50, 20, ("DescribeClusters", "ListClusters")),
     "cluster modify": (20, 1, ("CreateCluster", "DeleteCluster", "UpdateCluster")),
+    "fargate launch": (100, 20, ("RunTask",)),
 }
 """(burst, refill per second, operations that share the bucket), per account and region
-(ECS API reference, "Request throttling")."""
+(ECS API reference, "Request throttling"; Fargate throttling quotas)."""
 
 
 class Throttle:
@@ -36,7 +37,6 @@ class Throttle:
         self._clock = clock
         self._lock = threading.Lock()
         self._scale = 0.0
-        self._group = {name: group for group, (_, _, names) in _GROUPS.items() for name in names}
         self._levels: dict[tuple[str, str], tuple[float, float]] = {}
 
     def set_scale(self, scale: float) -> None:
@@ -46,19 +46,24 @@ class Throttle:
             self._levels.clear()
 
     def take(self, region: str, operation: str) -> None:
-        """Take a token for the call.
+        """Take a token for the call, of each bucket that it draws on.
 
         Raises:
-            AwsError: ThrottlingException: the bucket is empty.
+            AwsError: ThrottlingException: one of them is empty; then none is taken.
         """
-        group = self._group.get(operation)
+        groups = [group for group, (_, _, names) in _GROUPS.items() if operation in names]
         with self._lock:
-            if not self._scale or group is None:
+            if not self._scale:
                 return
-            burst, refill, _ = _GROUPS[group]
+            levels = {group: self._level(region, group) for group in groups}
+            if any(level < 1 for level in levels.values()):
+                raise AwsError("ThrottlingException", "Rate exceeded")
             now = self._clock.now()
-            level, since = self._levels.get((region, group), (burst * self._scale, now))
-            level = min(burst * self._scale, level + (now - since) * refill * self._scale)
-            self._levels[region, group] = (level - 1 if level >= 1 else level, now)
-        if level < 1:
-            raise AwsError("ThrottlingException", "Rate exceeded")
+            for group, level in levels.items():
+                self._levels[region, group] = (level - 1, now)
+
+    def _level(self, region: str, group: str) -> float:
+        burst, refill, _ = _GROUPS[group]
+        now = self._clock.now()
+        level, since = self._levels.get((region, group), (burst * self._scale, now))
+        return min(burst * self._scale, level + (now - since) * refill * self._scale)
