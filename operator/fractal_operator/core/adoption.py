@@ -151,15 +151,21 @@ def _withdraw(state: State, attempt: Attempt) -> Verdict:
 
 
 def retag(state: State, current: Task) -> tuple[Action, ...]:
-    """The tags of an adopted task, where somebody has taken them away, and of one that another
-    installation has let go of."""
+    """The tags of an adopted task, where somebody has taken them away, and of one that was let go
+    of: by another installation, or by this one before its object came back."""
     task = state.task(current.arn)
-    inherited = task is not None and task.tag(tokens.TAG_INSTALL) != state.policy.install
-    if task is not None and inherited and claims.released(task, state.seen.uid):
+    if task is not None and state.seen.selected and _was_released(state, task):
         return _tag(state, task.arn)
     if task is None or task.tags is None or task.tag(tokens.TAG_UID) or task.stopping:
         return ()
     return () if claims.launched_for(task, state.seen.uid) else _tag(state, task.arn)
+
+
+def _was_released(state: State, task: ObservedTask) -> bool:
+    """Whether the object's task says that it is kept beyond its object: then no reaper would stop
+    it, and another object could adopt it."""
+    kept = task.tag(tokens.TAG_RETAINED) == "true"
+    return kept and task.tag(tokens.TAG_UID) == state.seen.uid and not task.stopping
 
 
 def _tag(state: State, arn: str) -> tuple[Action, ...]:

@@ -58,7 +58,8 @@ def part(state: State) -> Plan | None:
     if task is None or task.stopping:
         return None
     asked = seen.retained.get(task.arn)
-    if task.tag(tokens.TAG_RETAINED) == "true":
+    # What was tagged as ours since may be shown as it was before.
+    if task.tag(tokens.TAG_RETAINED) == "true" and task.arn not in seen.adopted:
         return _release(seen)
     if asked is not None and seen.now - asked.at < ending.STOP_AGAIN:
         return Plan(again_at=asked.at + ending.STOP_AGAIN, wants_sweep=asked.problem is None)

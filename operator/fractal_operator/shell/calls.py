@@ -63,7 +63,9 @@ class Calls:
         """Put tags on a task: as kept beyond its object, or as the object's own."""
         now = self._clock.now()
         kept = action.tags.get(TAG_RETAINED) == "true"
-        answers = memory.retained if kept else memory.adopted
+        answers, others = memory.retained, memory.adopted
+        if not kept:
+            answers, others = others, answers
         try:
             await self._ecs.tag_task(action.region, action.arn, action.tags)
         except FractalError as error:
@@ -71,6 +73,7 @@ class Calls:
             log.warning("tagging %s failed: %s", action.arn, error)
         else:
             answers[action.arn] = Stop(now)
+            others.pop(action.arn, None)  # overwritten
 
     def _observed(self, arn: TaskArn, task: ObservedTask | None, now: datetime) -> None:
         if task is not None:

@@ -120,6 +120,7 @@ class News:
                 await self._read(uid, key)
             except AccessDenied:  # not listed either: what is known of this namespace stands
                 refused.add(key.namespace)
+        self._reconciler.settle()
         if self.listed and self._agenda.led.is_set():
             self._drop_clusters()
         self.listed = True

@@ -263,7 +263,7 @@ class Observer:
         """Take in what ECS has shown, and expect an event that tells the same."""
         old = self.tasks.sight(task.arn)
         if old is not None and self._is_contradicted(old, task):
-            log.error("an event told of the end of task %s, which runs: was it forged?", task.arn)
+            log.error("an event told of task %s what ECS does not show: was it forged?", task.arn)
             self._told_ends.discard(task.arn)
             self.tasks.take_back(task.arn)
             old = None
@@ -272,10 +272,14 @@ class Observer:
             self._stream.shown(old, task)
 
     def _is_contradicted(self, old: ObservedTask, new: ObservedTask) -> bool:
-        """Whether ECS shows a task alive whose end only an event has told of, and not just of late:
-        ECS may show the past for about five minutes."""
-        late = new.observed_at - old.observed_at > LOST_AFTER
-        return old.arn in self._told_ends and old.stopped and new.live and late
+        """Whether ECS shows a task alive whose end only an event has told of, or at a version below
+        the one that is known; and not just of late: ECS may show the past for about five minutes.
+        """
+        if not new.live or new.observed_at - old.observed_at <= LOST_AFTER:
+            return False
+        if old.stopped:
+            return old.arn in self._told_ends
+        return old.version is not None and new.version is not None and old.version > new.version
 
     async def told(self, cluster: Cluster, tasks: Iterable[ObservedTask]) -> None:
         """Take in what events tell of tasks of a cluster; those without an address to wait for

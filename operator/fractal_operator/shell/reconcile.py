@@ -73,7 +73,12 @@ class Reconciler:
 
     def doubt(self, uid: str) -> None:
         """Read the object before the next decision: it is gone, or not selected any more."""
-        self._doubtful.add(uid)
+        if self._objects.key(uid) is not None:
+            self._doubtful.add(uid)
+
+    def settle(self) -> None:
+        """Forget the doubts about objects that are known to be gone."""
+        self._doubtful = {uid for uid in self._doubtful if self._objects.key(uid) is not None}
 
     async def reconcile(self, key: ObjectKey) -> Rest:
         """Bring one object as far as it can be brought now.
@@ -84,8 +89,12 @@ class Reconciler:
         body = self._objects.get(key)
         if body is not None and uid_of(body) in self._doubtful:
             doubted = uid_of(body)
-            body = await self._actor.reread(key, doubted)
-            self._doubtful.discard(doubted)
+            self._doubtful.discard(doubted)  # first: what is told meanwhile is another doubt
+            try:
+                body = await self._actor.reread(key, doubted)
+            except FractalError:
+                self._doubtful.add(doubted)
+                raise
         for _ in range(STEPS):
             if body is None:
                 return Rest()
@@ -95,6 +104,7 @@ class Reconciler:
                 self._actor.part(body)
                 return Rest()
             if sharing.left_alone(seen, self._policy):
+                self._permits.keep(Waiter(seen.namespace, seen.uid))
                 memory = self._memories.of(seen.uid)
                 return Rest(await self._bystander.look(body, seen.status, memory))
             self._memories.of(seen.uid).aside = None

@@ -227,6 +227,24 @@ def test_back_in_the_first_hands_it_is_the_same_task() -> None:
     assert dict(tag.tags) == dict(tagged("ins", retained="false"))
 
 
+@pytest.mark.parametrize("installation", ["ins", ""])
+def test_what_comes_back_before_anybody_took_it_is_no_longer_kept_beyond_its_object(
+    installation: str,
+) -> None:
+    before = ours()
+    status = before.status.model_copy(update={"installation": installation})
+    again, plan = settled(replace(before, status=status, tasks=(released(),)))
+    assert again.status == before.status
+    (tag,) = plan.actions
+    assert isinstance(tag, TagTask)
+    assert dict(tag.tags) == dict(tagged("ins", retained="false"))
+    # Until ECS shows that, it may not count as let go of.
+    tagged_since = replace(again, adopted={arn(): Stop(ago(1))}, selected=False)
+    (tag,) = decide(tagged_since, POLICY).actions
+    assert isinstance(tag, TagTask)
+    assert dict(tag.tags) == dict(tagged("ins", retained="true"))
+
+
 @pytest.mark.parametrize(
     "foreign",
     [

@@ -565,6 +565,25 @@ def test_a_forged_end_is_taken_back_once_ecs_has_contradicted_it(
     assert len(world.ecs.live()) == 1
 
 
+def test_a_forged_version_hides_what_ecs_shows_for_minutes_only(bench: Bench) -> None:
+    arn = bench.ours()
+    truth = bench.world.ecs.tasks[arn]
+    bench.queue.send(event_of(replace(truth, desired_status="STOPPED", version=10**9)))
+    bench.poll()
+    bench.world.clock.advance(299)
+    sweep(bench)
+    seen = bench.sight(arn)
+    assert seen is not None
+    assert seen.version == 10**9  # ECS may yet show the past
+    bench.process.woken.clear()
+    bench.world.clock.advance(2)
+    sweep(bench)
+    seen = bench.sight(arn)
+    assert seen is not None
+    assert (seen.desired_status, seen.version) == ("RUNNING", truth.version)
+    assert bench.process.woken == ["uid-1"]
+
+
 def test_an_end_that_ecs_confirms_is_final(bench: Bench) -> None:
     arn = bench.ours()
     bench.world.ecs.end(arn)

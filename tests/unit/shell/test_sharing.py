@@ -1,8 +1,10 @@
 """Two installations on the fakes: what each does with what is, was, or becomes the other's."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from tests.unit.shell.ecs_world import REGION
 from tests.unit.shell.process import INSTALL, KEY, POLICY, Process, World, running
 from tests.unit.shell.wire import run
 
@@ -14,6 +16,7 @@ from fractal_operator.core.selector import parse
 from fractal_operator.shell.bystander import TELL_SECONDS
 from fractal_operator.shell.gauges import Gauges
 from fractal_operator.shell.hearing import SILENT_SECONDS, Hearing
+from fractal_operator.shell.permits import Waiter
 from fractal_operator.shell.reap import PERIOD_SECONDS
 
 OTHER = "other"
@@ -95,6 +98,83 @@ def test_what_is_gone_is_told_apart_from_what_left(world: World) -> None:
     assert a.objects.get(KEY) is None
     run(a.recorder.flush())
     assert world.ledger.apps[uid].deleted
+
+
+def test_of_what_is_gone_no_doubt_is_kept(world: World) -> None:
+    a = started(world)
+    go_on(a)
+    world.kube.delete(KEY)
+    go_on(a, seconds=60)
+    assert KEY not in world.kube.objects
+    assert a.reconciler._doubtful == set()
+    world.kube.create(KEY, SPEC, labels={"team": "a"})
+    go_on(a, seconds=5)
+    standby = started(world)
+    standby.agenda.led.clear()
+    world.kube.force_delete(KEY)
+    standby._hear()
+    assert standby.reconciler._doubtful
+    run(standby.news._list())
+    assert standby.reconciler._doubtful == set()
+
+
+def test_a_doubt_that_comes_during_a_read_is_another(world: World) -> None:
+    a = started(world)
+    go_on(a)
+    uid = world.kube.objects[KEY]["metadata"]["uid"]
+    a.reconciler.doubt(uid)
+    a.wire.suspends = True
+    first = a.reconciler.reconcile(KEY)
+    while a.wire.next != "get":
+        first.send(None)
+    a.reconciler.doubt(uid)
+    a.wire.suspends = False
+    a.wire.calls.clear()
+    with suppress(StopIteration):
+        first.send(None)
+    for _ in range(2):
+        run(a.reconciler.reconcile(KEY))
+    assert len(a.wire.of("get")) == 2
+
+
+def test_what_comes_back_is_stopped_once_its_object_is_gone(world: World) -> None:
+    world.kube.create(ObjectKey("default", "stays"), SPEC, labels={"team": "a"})
+    a = started(world)
+    go_on(a)
+    uid = world.kube.objects[KEY]["metadata"]["uid"]
+    (task,) = world.ecs.live(uid)
+    world.kube.label(KEY, team="b")
+    go_on(a, seconds=60)
+    assert world.status().installation == ""
+    assert world.ecs.tags[task]["fractal.co/retained"] == "true"
+    world.kube.label(KEY, team="a")
+    go_on(a, seconds=60)
+    assert world.status().installation == INSTALL
+    assert world.ecs.tags[task]["fractal.co/retained"] == "false"
+    assert world.ecs.live(uid) == [task]
+    world.kube.label(KEY, team="b")  # and once more: each time it is tagged anew
+    go_on(a, seconds=60)
+    assert world.status().installation == ""
+    assert world.ecs.tags[task]["fractal.co/retained"] == "true"
+    world.kube.label(KEY, team="a")
+    go_on(a, seconds=60)
+    world.kube.force_delete(KEY)
+    world.clock.advance(orphans.MIN_AGE.total_seconds())
+    rounds(a)
+    assert len(a.wire.of("stop_task")) == 1
+
+
+def test_who_leaves_an_object_alone_stands_in_no_line_for_it(world: World) -> None:
+    a = started(world, POLICY)
+    go_on(a)
+    body = world.kube.objects[KEY]
+    waiter = Waiter(KEY.namespace, body["metadata"]["uid"])
+    world.ecs.permits["RunTask"] = 0
+    assert not a.permits.ask(REGION, "RunTask", waiter)
+    world.kube.write_status(body, {"installation": OTHER})
+    a._hear()
+    run(a.reconciler.reconcile(KEY))
+    assert a.permits.queued(waiter) == ()
 
 
 def test_a_read_that_fails_is_made_again_before_anything_else(world: World) -> None:
