@@ -134,7 +134,7 @@ class Storm:
             (self._teams[number % options.teams], f"storm-{number:05}")
             for number in range(options.objects)
         ]
-        self._lone: Name = ("storm-lone", "lone")
+        self._lone: Name = (self._teams[-1], "lone")
 
     async def run(self) -> list[Line]:
         """Make the storm; what was measured."""
@@ -235,8 +235,9 @@ def _settled(body: Obj) -> bool:
 
 
 def teams(options: Options) -> list[str]:
-    """The namespaces, the one of the lone object last."""
-    return [*(f"storm-{number}" for number in range(options.teams)), "storm-lone"]
+    """The namespaces, the one of the lone object last; no other run's."""
+    run = f"storm-{os.getpid()}"
+    return [*(f"{run}-{number}" for number in range(options.teams)), f"{run}-lone"]
 
 
 async def measure(options: Options, kubeconfig: Path | None) -> list[Line]:
