@@ -149,7 +149,10 @@ def _rows() -> Iterator[tuple[str, Callable[[Run], str]]]:
         "Kubernetes requests an object, by the operator's own count",
         lambda r: _number(r.phase("apply")["own_requests"] / r.objects) if r.way != "peer" else "",
     )
-    yield "AWS calls an object: apply to Running", lambda r: _number(r.aws("apply"))
+    yield (
+        "AWS calls an object: apply to Running (and to SQS)",
+        lambda r: f"{_number(r.aws('apply'))} ({_number(r.sqs('apply'))})",
+    )
     yield "converged: CPU, % of a core", lambda r: _number(100 * r.converged_cpu)
     yield "converged: Kubernetes writes", lambda r: f"{r.writes('hold') + r.events('hold')}"
     yield "converged: AWS calls a minute by group", a_minute
@@ -194,17 +197,21 @@ def growth(runs: Runs) -> list[str]:
 
 
 def against_peer(runs: Runs) -> tuple[list[str], bool]:
-    """The peer beside the operator, and whether it is beaten as promised at 1,000 objects."""
+    """The peer beside the operator, and whether it is beaten as promised at 1,000 objects: five
+    times fewer AWS calls and half the CPU, of an object that lives for an hour."""
     lines = [
         "| objects | | peer | with events | ratio | with sweeps only | ratio |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     measures: tuple[tuple[str, Callable[[Run], float]], ...] = (
-        ("AWS calls an object, whole run", lambda r: r.aws(*LIFE)),
+        ("AWS calls an object, an hour's life", lambda r: r.hour_of(r.aws)),
+        ("CPU ms an object, an hour's life", lambda r: r.hour_of(r.cpu_ms)),
+        ("AWS calls an object, the run of minutes", lambda r: r.aws(*LIFE)),
         ("AWS calls a minute, converged", lambda r: r.aws("hold") * r.objects / _minutes(r)),
-        ("CPU ms an object, whole run", lambda r: r.cpu_ms(*LIFE)),
+        ("CPU ms an object, the run of minutes", lambda r: r.cpu_ms(*LIFE)),
         ("CPU ms an object, apply to Running", lambda r: r.cpu_ms("apply")),
-        ("CPU ms an object and hour, converged", lambda r: 3.6e6 * r.converged_cpu / r.objects),
+        ("CPU ms an object: deletion", lambda r: r.cpu_ms("delete")),
+        ("CPU, converged, % of a core", lambda r: 100 * r.converged_cpu),
         ("ECS change to status, p99 s", lambda r: r.lag("STOPPED to status", 0.99)),
         ("task definitions registered", lambda r: r.facts["definitions"]),
     )
@@ -215,14 +222,14 @@ def against_peer(runs: Runs) -> tuple[list[str], bool]:
         ours = [runs[way, objects] for way in ("events", "sweeps")]
         peer = runs["peer", objects]
         for what, tell in measures:
-            cells = [f"{objects:,}", what, _number(tell(peer))]
+            cells = [f"{objects:,}", what, _number(_value(tell, peer))]
             for run in ours:
-                cells += [_number(tell(run)), _ratio(tell(peer), tell(run))]
+                cells += [_number(_value(tell, run)), _ratio(_value(tell, peer), _value(tell, run))]
             lines.append(_row(cells))
         if objects == 1000:
-            better = all(
-                peer.aws(*LIFE) >= 5 * run.aws(*LIFE)
-                and peer.cpu_ms(*LIFE) >= 2 * run.cpu_ms(*LIFE)
+            better = better and all(
+                peer.hour_of(peer.aws) >= 5 * run.hour_of(run.aws)
+                and peer.hour_of(peer.cpu_ms) >= 2 * run.hour_of(run.cpu_ms)
                 for run in ours
             )
     return lines, better

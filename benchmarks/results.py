@@ -1,6 +1,7 @@
 """Results of benchmarks.scale as read back: the numbers that tables and plots are made of."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,23 @@ class Run:
         return 1000 * float(seconds) / self.objects
 
     def aws(self, *phases: str) -> float:
-        """AWS calls an object over phases; those to SQS count as well."""
-        calls = sum(sum(self.phase(each)["aws"].values()) for each in phases)
-        return float(calls) / self.objects
+        """AWS calls an object over phases, without those to SQS, which has no quota of calls."""
+        made: list[tuple[str, int]] = [
+            each for phase in phases for each in self.phase(phase)["aws"].items()
+        ]
+        return sum(count for name, count in made if not name.startswith("sqs:")) / self.objects
+
+    def sqs(self, *phases: str) -> float:
+        """Calls to SQS an object over phases."""
+        made: list[tuple[str, int]] = [
+            each for phase in phases for each in self.phase(phase)["aws"].items()
+        ]
+        return sum(count for name, count in made if name.startswith("sqs:")) / self.objects
+
+    def hour_of(self, what: Callable[..., float]) -> float:
+        """What ``what`` tells of a life of an hour: launch, an hour of rest, and deletion."""
+        rest = what("hold") * 3600 / self.phase("hold")["seconds"]
+        return float(what("apply", "delete") + rest)
 
     @property
     def converged_cpu(self) -> float:
