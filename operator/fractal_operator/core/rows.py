@@ -137,7 +137,8 @@ def container(
         observed_at=task.observed_at,
         created_at=task.created_at,
         started_at=task.started_at,
-        stopped_at=task.stopped_at,
+        # A replayed launch shows an ended task without its times; its row is to be pruned, too.
+        stopped_at=task.stopped_at or (task.observed_at if task.stopped else None),
         stop_code=stop_code,
         stopped_reason=failures.stopped_text(task),
         exit_code=exit_code(task, status.attempt.container_name if status.attempt else ""),

@@ -137,6 +137,13 @@ def test_the_row_of_a_task() -> None:
     )
 
 
+def test_an_end_has_a_time_though_ecs_tells_none() -> None:
+    told = stopped(stopped_at=ago(5))
+    assert rows.container(BODY, Status(), told, 1).stopped_at == ago(5)
+    bare = stopped(stopped_at=None)
+    assert rows.container(BODY, Status(), bare, 1).stopped_at == bare.observed_at
+
+
 @pytest.mark.parametrize(
     ("status", "shown", "state"),
     [
