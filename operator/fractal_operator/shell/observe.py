@@ -223,10 +223,12 @@ class Observer:
         await self._locate(cluster, found.tasks)
         for task in found.tasks:
             self._show(task)
+        if not found.missing:
+            return
         expected = len(self.tasks.expected(cluster.arn))
         for gone in found.missing:
             self.tasks.absent(gone, now)
-        cluster.missed = cluster.missed or bool(found.missing)
+        cluster.missed = True
         if not cluster.paused:  # only a full sweep ends a pause
             self._suspect(cluster, expected)
 

@@ -39,6 +39,7 @@ class Tasks:
         self._close: set[str] = set()
         self._strangers: dict[str, dict[TaskArn, ObservedTask]] = {}
         self._wishes = Wishes()
+        self._restless: set[TaskArn] = set()  # all that may be moving, and few others
 
     def owner(self, task: ObservedTask) -> str | None:
         """The uid that a task of this installation belongs to: by its tags if it was adopted.
@@ -65,13 +66,14 @@ class Tasks:
             if self._unclaim(uid, arn):
                 if self._lost(arn) and self._owner_of(arn) in (uid, None):
                     # Given up: the last sight of it must not be adopted again.
-                    self._seen.pop(arn, None)
-                    self._launched.discard(arn)
+                    self._unsee(arn)
                 self._missing.pop(arn, None)
             if arn not in self._seen:
                 known.discard(arn)
         for arn in claimed:
-            self._claims.setdefault(arn, set()).add(uid)
+            if uid not in self._claims.get(arn, ()):
+                self._claims.setdefault(arn, set()).add(uid)
+                self._restless.add(arn)
             if arn not in known:  # as another installation's task it may have been let go of since
                 self._strangers.get(uid, {}).pop(arn, None)
         known.update(claimed)
@@ -90,6 +92,8 @@ class Tasks:
         old = self._wishes.put(uid, arn)
         if arn:
             self._arns.setdefault(uid, set()).add(TaskArn(arn))
+        if old is not None:
+            self._restless.add(old)
         if old is None or uid in self._claims.get(old, ()) or uid == self._owner_of(old):
             return
         self._arns.get(uid, set()).discard(old)
@@ -104,7 +108,11 @@ class Tasks:
 
     def watch_closely(self, uid: str, wanted: bool) -> None:
         """Whether the object waits for its running task to do more (be healthy, get an address)."""
-        (self._close.add if wanted else self._close.discard)(uid)
+        if wanted and uid not in self._close:
+            self._close.add(uid)
+            self._restless |= self._arns.get(uid, set())
+        elif not wanted:
+            self._close.discard(uid)
 
     def awaited(self, task: ObservedTask) -> bool:
         """Whether somebody watches closely what becomes of this task."""
@@ -159,7 +167,8 @@ class Tasks:
 
     def take_back(self, arn: TaskArn) -> None:
         """Forget the sight of a task: it was not true."""
-        self._seen.pop(arn, None)
+        if self._seen.pop(arn, None) is not None:
+            self._restless.add(arn)
 
     def concerns(self, task: ObservedTask) -> bool:
         """Whether a task is ours, or claimed or wished for by an object."""
@@ -196,10 +205,13 @@ class Tasks:
         elif old is None:
             self._launched.add(task.arn)
         self._seen[task.arn] = kept
+        news = changed(old, kept)
+        if news:
+            self._restless.add(task.arn)
         was_missing = self._missing.pop(task.arn, None) is not None
         for uid in uids:
             self._arns.setdefault(uid, set()).add(task.arn)
-            if was_missing or changed(old, kept):
+            if was_missing or news:
                 self._wake(uid)
 
     def _taken_over(self, task: ObservedTask) -> bool:
@@ -238,15 +250,18 @@ class Tasks:
 
     def _no_such(self, arn: TaskArn, now: datetime) -> None:
         """ECS does not know a task that is only wished for."""
-        self._seen.pop(arn, None)
+        self.take_back(arn)
         if arn not in self._missing:
             self._missing[arn] = Missing(now, now, 1)
             for uid in sorted(self._wishes.by(arn)):
                 self._wake(uid)
 
-    def _drop(self, arn: TaskArn, uid: str | None) -> None:
-        self._seen.pop(arn, None)
+    def _unsee(self, arn: TaskArn) -> None:
+        self.take_back(arn)
         self._launched.discard(arn)
+
+    def _drop(self, arn: TaskArn, uid: str | None) -> None:
+        self._unsee(arn)
         if uid is None:
             return
         arns = self._arns.get(uid, set())
@@ -270,22 +285,33 @@ class Tasks:
 
     def expected(self, cluster_arn: str) -> list[TaskArn]:
         """The ARNs in a cluster that should be there: claimed or known to live."""
-        prefix = tokens.task_prefix(cluster_arn)
-        ours = (a for a in self._seen if not self._wishes.by(a) or self._owner_of(a))
-        arns = {*self._claims, *ours}
-        return [arn for arn in arns if arn.startswith(prefix) and not self._ended(arn)]
+        prefix, arns = tokens.task_prefix(cluster_arn), {*self._claims, *self._seen}
+        return [arn for arn in arns if arn.startswith(prefix) and self._is_expected(arn)]
+
+    def _is_expected(self, arn: TaskArn) -> bool:
+        task = self._seen.get(arn)
+        if task is not None and task.stopped:
+            return False
+        wished_only = self._wishes.by(arn) and not self._owner_of(arn)
+        return arn in self._claims or (task is not None and not wished_only)
 
     def moving(self, cluster_arn: str) -> list[TaskArn]:
-        """Of these, the ones that are expected to change soon, or were never seen."""
-        return [arn for arn in self.expected(cluster_arn) if self._moves(arn)]
+        """Of these, the ones that are expected to change soon, or were never seen.
+
+        Asked every second or two, so it looks only at what has changed since it did not move.
+        """
+        prefix = tokens.task_prefix(cluster_arn)
+        self._restless = {a for a in self._restless if self._is_expected(a) and self._moves(a)}
+        return [arn for arn in self._restless if arn.startswith(prefix)]
 
     def vanished(self, cluster_arn: str) -> list[TaskArn]:
         """Of these, the ones that ECS does not know any more though it once showed them.
 
         One that only RunTask, or a status, tells of may as well be too new to be shown.
         """
-        missing = (arn for arn in self.expected(cluster_arn) if arn in self._missing)
-        return [arn for arn in missing if self._was_shown(arn) or self._lost(arn)]
+        prefix = tokens.task_prefix(cluster_arn)
+        here = (arn for arn in self._missing if arn.startswith(prefix) and self._is_expected(arn))
+        return [arn for arn in here if self._was_shown(arn) or self._lost(arn)]
 
     def _was_shown(self, arn: TaskArn) -> bool:
         return arn in self._seen and arn not in self._launched
@@ -309,10 +335,6 @@ class Tasks:
         """Whether ECS has shown of late that the task lives."""
         task = self._seen.get(arn)
         return task is not None and task.live and now - task.observed_at < within
-
-    def _ended(self, arn: TaskArn) -> bool:
-        task = self._seen.get(arn)
-        return task is not None and task.stopped
 
     def _moves(self, arn: TaskArn) -> bool:
         task = self._seen.get(arn)
