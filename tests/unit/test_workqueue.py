@@ -200,6 +200,21 @@ def test_a_thousand_keys_of_one_team_delay_anothers_by_one(time: Time) -> None:
     assert {queue.take(), queue.take()} == {"a-1", "b-lone"}
 
 
+def test_who_is_hurried_comes_before_the_others_of_its_team_only(time: Time) -> None:
+    queue: WorkQueue[str] = WorkQueue(time, lane=lambda key: key[0])
+    for key in ("a1", "a2", "a3", "b1"):
+        queue.add(key)
+    queue.hurry("a3")
+    queue.hurry("a4")  # it is not ready
+    assert [queue.take() for _ in range(5)] == ["a3", "b1", "a1", "a2", None]
+    queue.add("a3")
+    queue.done("a1")
+    queue.add_after("a5", 1.0)
+    time.now += 1.0
+    queue.hurry("a5")
+    assert queue.take() == "a5"
+
+
 def test_a_team_that_is_always_busy_takes_turns_too(time: Time) -> None:
     """Its keys are given back and added again at once, and yet it gets no more than its turns."""
     queue: WorkQueue[str] = WorkQueue(time, lane=team)

@@ -4,8 +4,9 @@ Theory of operation. A permit is one token of the call's quota (fractal_helpers.
 for one call in one region. Who asks for one has it at once, if there is one and nobody waits;
 otherwise the object stands in line, and its reconcile ends: nothing waits in a thread or a worker.
 As tokens come, ``serve`` gives them to the objects whose turn it is, the namespaces in turns
-(turns.py), and has those looked at; so a thousand launches of one namespace delay another's by a
-single one, and who waits costs nothing.
+(turns.py), and has those looked at, first of their namespace: behind thousands of others a permit
+would lapse. So a thousand launches of one namespace delay another's by a single one, and who waits
+costs nothing.
 
     asks ──none left, or others wait──> in line ──its turn──> granted ──the call──> used
       └──────────────────────────── one is there ───────────────┘  └──30 s──> lapsed

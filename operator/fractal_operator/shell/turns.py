@@ -41,6 +41,11 @@ class Turns(Generic[Key]):
             lane[key] = number
             self._size += 1
 
+    def first(self, key: Key) -> None:
+        """Put a key at the front of its lane, if it is here."""
+        if key in self:
+            self._lanes[self._lane(key)].move_to_end(key, last=False)
+
     def peek(self) -> tuple[Key, float] | None:
         """The key whose turn it is, with its number; None when there is none."""
         return next(self.heads(), None)

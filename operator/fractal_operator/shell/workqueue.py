@@ -9,8 +9,9 @@ no key is worked on twice at the same time. A key is in exactly one of these pla
 
 Ready keys are in lanes, which take turns (turns.py): a thousand keys of one namespace do not delay
 another's. Within a lane they come out in the order in which they became ready; one given back goes
-to the end, so that a busy key starves nobody. Delayed keys stand in a heap whose entries are
-dropped lazily: an entry counts only while ``_delayed`` still holds it.
+to the end, so that a busy key starves nobody; one that holds what others wait for is hurried.
+Delayed keys stand in a heap whose entries are dropped lazily: an entry counts only while
+``_delayed`` still holds it.
 """
 
 import heapq
@@ -74,6 +75,11 @@ class WorkQueue(Generic[Key]):
     def add(self, key: Key) -> None:
         """Make ``key`` ready now."""
         self.add_after(key, 0.0)
+
+    def hurry(self, key: Key) -> None:
+        """Put ``key`` before the others of its lane, if it is ready."""
+        self._promote()
+        self._ready.first(key)
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Make ``key`` ready in ``seconds``, or when it already would be, if that is earlier."""

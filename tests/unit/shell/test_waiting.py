@@ -34,6 +34,22 @@ def spend(process: Process, seconds: float, *, step: float = 1.0) -> None:
     run(process.settle())
 
 
+def test_who_has_a_permit_is_looked_at_before_thousands_of_its_namespace(
+    world: World, process: Process
+) -> None:
+    world.ecs.permits["RunTask"] = 0
+    world.kube.create(KEY, SPEC)
+    spend(process, 10)
+    assert waiting(process, "RunTask") == 1
+    for number in range(1000):
+        key = ObjectKey(KEY.namespace, f"other-{number}")
+        process.objects.read(world.kube.create(key, SPEC))
+        process.agenda.look(key)
+    world.ecs.permits["RunTask"] = 1
+    process.permits.grant()
+    assert process.queue.take() == KEY
+
+
 def waiting(process: Process, operation: str) -> int:
     return sum(line.depth for line in process.permits.standings() if line.permit == operation)
 
