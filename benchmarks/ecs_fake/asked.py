@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.ecs_fake.cluster import Cluster
 from benchmarks.ecs_fake.task import Task
-from benchmarks.ecs_fake.world import Cluster
 
 from fractal_dev.ecs.errors import invalid_parameter
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from benchmarks.ecs_fake.asked import check_ids, fits, page, tags_of
+from benchmarks.ecs_fake.cluster import PROVIDERS, Cluster
 from benchmarks.ecs_fake.task import Task
-from benchmarks.ecs_fake.world import ACCOUNT, PROVIDERS, Cluster, World
+from benchmarks.ecs_fake.world import ACCOUNT, World
 
 from fractal_dev.ecs import rules
 from fractal_dev.ecs.definitions import check_definition

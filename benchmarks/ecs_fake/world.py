@@ -7,12 +7,11 @@ One thread uses it, that of the server's event loop.
 import heapq
 import itertools
 import os
-from bisect import bisect_right
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from benchmarks.ecs_fake.cluster import Cluster
 from benchmarks.ecs_fake.task import Definition, Task
 
 from fractal_dev.ecs.clock import StandInClock
@@ -20,37 +19,11 @@ from fractal_dev.ecs.errors import AwsError, client_error
 from fractal_dev.ecs.plan import TaskPlan
 
 ACCOUNT = "123456789012"
-PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 RETENTION = 3600.0
 """STOPPED tasks are shown "at least one hour" (ECS API, DescribeTasks); here exactly one."""
 
 Told = Callable[[Task, float], None]
 """Told of a task that has changed, and when."""
-
-
-@dataclass(slots=True, eq=False)
-class Cluster:
-    """A cluster; its tasks are in order of their creation."""
-
-    name: str
-    arn: str
-    status: str = "ACTIVE"
-    tasks: list[Task] = field(default_factory=list)
-    seqs: list[int] = field(default_factory=list)
-
-    @property
-    def capacity_providers(self) -> tuple[str, ...]:
-        """Fargate's, with every cluster."""
-        return PROVIDERS
-
-    @property
-    def default_capacity_provider_strategy(self) -> list[dict[str, Any]]:
-        """None is set."""
-        return []
-
-    def after(self, seq: int) -> Iterator[Task]:
-        """The tasks whose number is above ``seq``."""
-        return itertools.islice(self.tasks, bisect_right(self.seqs, seq), None)
 
 
 class World:
