@@ -5,6 +5,7 @@ import base64
 import json
 import re
 import ssl
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -126,16 +127,24 @@ class Cluster:
         """Tell (event type, object, time) of every change from now on, until cancelled."""
         version = (await self.call("GET", f"{OBJECTS}?limit=1"))["metadata"]["resourceVersion"]
         while True:
-            query = f"?watch=1&allowWatchBookmarks=true&resourceVersion={version}"
-            timeout = aiohttp.ClientTimeout(total=None)
-            async with self._session.get(self._url + OBJECTS + query, timeout=timeout) as answer:
-                async for line in answer.content:
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        raise RuntimeError(f"the watch broke: {event['object']}")
+            try:
+                async for event in self._events(version):
                     version = event["object"]["metadata"]["resourceVersion"]
                     if event["type"] != "BOOKMARK":
                         tell(event["type"], event["object"], time.time())
+            except aiohttp.ClientError as error:  # what came meanwhile is told by the next one
+                print(f"the watch begins again: {error!r}", file=sys.stderr)
+
+    async def _events(self, version: str) -> AsyncIterator[Obj]:
+        """The events of one connection. RuntimeError for one that the server refuses."""
+        query = f"?watch=1&allowWatchBookmarks=true&resourceVersion={version}"
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self._session.get(self._url + OBJECTS + query, timeout=timeout) as answer:
+            async for line in answer.content:
+                event = json.loads(line)
+                if answer.status != 200 or event["type"] == "ERROR":
+                    raise RuntimeError(f"the watch broke: {answer.status} {event}")
+                yield event
 
 
 @asynccontextmanager

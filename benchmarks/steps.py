@@ -36,7 +36,7 @@ class Run:
 
     async def all(self) -> None:
         """Apply, hold, stop some tasks, restart, delete."""
-        watch = asyncio.create_task(self._cluster.watch(self._seen.tell))
+        watch = self._watch = asyncio.create_task(self._cluster.watch(self._seen.tell))
         try:
             with self._subject.run(self._world) as child:
                 await self._ready(child, "start")
@@ -162,6 +162,8 @@ class Run:
     async def _until(self, look: Callable[[], bool], what: str, pause: float) -> None:
         end = time.monotonic() + self._options.patience
         while not look():
+            if self._watch.done():
+                await self._watch  # it never ends but by an error
             if time.monotonic() > end:
                 states = Counter(each.phase for each in self._seen.objects.values())
                 raise TimeoutError(f"not within {self._options.patience:.0f} s: {what}: {states}")
