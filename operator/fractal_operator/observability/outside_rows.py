@@ -154,6 +154,12 @@ DATABASE = Row(
             "s",
             quantiles("fractal_db_write_duration_seconds{}"),
         ),
+        Panel(
+            "Pruned",
+            "Rows of what was over longer than FRACTAL_HISTORY_DAYS ago, deleted in an hour.",
+            "short",
+            one("sum(increase(fractal_db_pruned_rows_total{}[1h]))", "rows"),
+        ),
     ),
 )
 

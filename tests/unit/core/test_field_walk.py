@@ -32,6 +32,7 @@ from fractal_models.container import Status, Termination
 from fractal_models.observed import DefinitionContainer, TaskDefinition
 from fractal_operator.core import rows
 from fractal_operator.core.plan import DefinitionView, Ensure, Resolve, RunTask
+from fractal_operator.shell.objects import Known
 
 FIELDS = dict(leaves(SpecModel))
 
@@ -279,7 +280,7 @@ def role_after_an_edit(spec: Spec) -> str:
 def where(spec: Spec) -> tuple[str, str]:
     world = World()
     body = world.kube.create(KEY, spec)
-    return Process(world).reconciler.clusters(body)[0]
+    return Process(world).reconciler.clusters(Known.of(body))[0]
 
 
 def port_names(spec: Spec) -> list[str]:
