@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +17,7 @@ import helm_python as helm
 import sqlalchemy
 from kubernetes import client
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 from tests.e2e import rights
 from tests.e2e.api import GIVEN, Api, describe, install_crd, served
 from tests.e2e.faults.pg import PostgresWay
@@ -154,11 +155,7 @@ def credentials(api: Api, namespace: str, folder: Path) -> Iterator[str]:
 
 @contextmanager
 def stage(
-    given: Parts,
-    folder: Path,
-    *,
-    postgres: Postgres | None = None,
-    nursed: bool = True,
+    given: Parts, folder: Path, *, postgres: Postgres | None = None, nursed: bool = True
 ) -> Iterator[Stage]:
     """A world for one run.
 
@@ -175,7 +172,7 @@ def stage(
         way = stack.enter_context(proxy(kubeconfig, KubernetesHand(wire)))
         ecs = stack.enter_context(serving(Relay(given.ecs_url, EcsHand(wire))))
         pg = stack.enter_context(serving(PostgresWay(given.postgres, wire)))
-        direct = _database(given.database_url, name.replace("-", "_"))
+        direct = stack.enter_context(_database(given.database_url, name.replace("-", "_")))
         database = direct.rpartition("/")[2].partition("?")[0]
         engine = create_engine(direct)
         stack.callback(engine.dispose)
@@ -236,11 +233,16 @@ def _nurse(wire: Wire) -> None:
         operator.start()
 
 
-def _database(template: str, name: str) -> str:
-    """A copy of the template database: its URL."""
+@contextmanager
+def _database(template: str, name: str) -> Iterator[str]:
+    """A copy of the template database, meanwhile: its URL. Hundreds of them are 400,000 files."""
     url = make_url(template)
     admin = sqlalchemy.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.exec_driver_sql(f'CREATE DATABASE "{name}" TEMPLATE {TEMPLATE}')
     admin.dispose()
-    return url.set(database=name).render_as_string(hide_password=False)
+    yield url.set(database=name).render_as_string(hide_password=False)
+    # A server that is down now is about to go, and all its databases with it.
+    with suppress(OperationalError), admin.connect() as connection:
+        connection.exec_driver_sql(f'DROP DATABASE "{name}" WITH (FORCE)')
+    admin.dispose()
