@@ -203,8 +203,7 @@ BUGS = (
     Bug(
         "what a list does not show is gone",
         f"{SHELL}/observe.py",
-        "        for gone in found.missing:\n            if gone not in listed:\n"
-        "                self.tasks.absent(gone, began)\n",
+        "        for gone in gone_ones:\n            self.tasks.absent(gone, began)\n",
         "        from datetime import timedelta\n"
         "        for gone in expected - listed:\n"
         "            self.tasks.absent(gone, began - timedelta(seconds=400))\n"
@@ -226,8 +225,8 @@ BUGS = (
         f"{CORE}/orphans.py",
         "return Kind.RETAINED",
         "pass",
-        51,
-        "S4",
+        92,
+        "(S3|S4|L2)",
     ),
     Bug(
         "the reaper looks away",
@@ -292,7 +291,7 @@ BUGS = (
     Bug(
         "the end of a task without its tags is not heard",
         f"{SHELL}/tasks.py",
-        "if not uids and old is None:",
+        "if not uids and (old is None or self._taken_over(task)):",
         "if not uids:",
         test="tests/unit/shell/test_adopting.py",
     ),
