@@ -162,10 +162,10 @@ def retag(state: State, current: Task) -> tuple[Action, ...]:
 
 
 def _was_released(state: State, task: ObservedTask) -> bool:
-    """Whether the object's task says that it is kept beyond its object: then no reaper would stop
-    it, and another object could adopt it."""
-    kept = task.tag(tokens.TAG_RETAINED) == "true"
-    return kept and task.tag(tokens.TAG_UID) == state.seen.uid and not task.stopping
+    """Whether the object's task says that it was let go of: then no reaper would stop it, and
+    another object could adopt it."""
+    given = task.tag(tokens.TAG_RETAINED) == tokens.RELEASED
+    return given and task.tag(tokens.TAG_UID) == state.seen.uid and not task.stopping
 
 
 def _tag(state: State, arn: str) -> tuple[Action, ...]:
@@ -220,7 +220,7 @@ def _unfit(state: State, arn: str, cluster_arn: str) -> str:
 
 def _taken(state: State, task: ObservedTask) -> str:
     origin, owner = tokens.parse_started_by(task.started_by), task.tag(tokens.TAG_UID)
-    if task.tag(tokens.TAG_RETAINED) == "true":
+    if task.tag(tokens.TAG_RETAINED) in tokens.KEPT:
         return ""
     if owner and owner != state.seen.uid:
         name = f"{task.tag(tokens.TAG_NAMESPACE)}/{task.tag(tokens.TAG_NAME)}"

@@ -100,8 +100,8 @@ def adopted(task: ObservedTask, seen: Observation, policy: Policy) -> int | None
 
 def released(task: ObservedTask, uid: str) -> bool:
     """Whether an installation has let go of a task that it launched for the object ``uid``."""
-    kept = task.tag(tokens.TAG_RETAINED) == "true" and task.tag(tokens.TAG_UID) == uid
-    return kept and launched_for(task, uid)
+    given = task.tag(tokens.TAG_RETAINED) == tokens.RELEASED and task.tag(tokens.TAG_UID) == uid
+    return given and launched_for(task, uid)
 
 
 def given_away(task: ObservedTask, seen: Observation, policy: Policy) -> bool:

@@ -116,7 +116,7 @@ def _texts(value: object) -> Iterator[str]:
 
 def kind(task: ObservedTask, reaping: Reaping) -> Kind:
     """What is to become of a task that no object stands for."""
-    if task.tag(tokens.TAG_RETAINED) == "true":
+    if task.tag(tokens.TAG_RETAINED) in tokens.KEPT:
         return Kind.RETAINED
     namespace = task.tag(tokens.TAG_NAMESPACE)
     if namespace and reaping.namespaces and namespace not in reaping.namespaces:

@@ -59,11 +59,11 @@ def part(state: State) -> Plan | None:
         return None
     asked = seen.retained.get(task.arn)
     # What was tagged as ours since may be shown as it was before.
-    if task.tag(tokens.TAG_RETAINED) == "true" and task.arn not in seen.adopted:
+    if task.tag(tokens.TAG_RETAINED) == tokens.RELEASED and task.arn not in seen.adopted:
         return _release(seen)
     if asked is not None and seen.now - asked.at < ending.STOP_AGAIN:
         return Plan(again_at=asked.at + ending.STOP_AGAIN, wants_sweep=asked.problem is None)
-    tags = {**_owner(state), tokens.TAG_RETAINED: "true"}
+    tags = {**_owner(state), tokens.TAG_RETAINED: tokens.RELEASED}
     return Plan((TagTask(tokens.region_of(task.arn), task.arn, tags),))
 
 

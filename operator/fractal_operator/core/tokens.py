@@ -33,6 +33,12 @@ TAG_UID = "fractal.co/uid"
 TAG_RETAINED = "fractal.co/retained"
 """Tags of a task: whose it is; "true": kept beyond its object (deletionPolicy Retain)."""
 
+RELEASED = "released"
+"""TAG_RETAINED of a task that its installation let go of, for another to go on with: its object
+lives. It is not "true", lest who still sees an object that is gone takes its kept task back."""
+KEPT = frozenset({"true", RELEASED})
+"""TAG_RETAINED of the tasks that no reaper stops."""
+
 MAX_ATTEMPT = 999_999_999
 """No attempt is ever numbered higher; a status that claims so was forged."""
 

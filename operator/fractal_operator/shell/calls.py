@@ -19,7 +19,7 @@ from fractal_operator.core.plan import (
     StopTask,
     TagTask,
 )
-from fractal_operator.core.tokens import TAG_RETAINED
+from fractal_operator.core.tokens import KEPT, TAG_RETAINED
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs
 from fractal_operator.shell.memory import Memory
@@ -60,9 +60,9 @@ class Calls:
         self._observed(action.arn, task, now)
 
     async def tag_task(self, memory: Memory, action: TagTask) -> None:
-        """Put tags on a task: as kept beyond its object, or as the object's own."""
+        """Put tags on a task: as kept, or as the object's own."""
         now = self._clock.now()
-        kept = action.tags.get(TAG_RETAINED) == "true"
+        kept = action.tags.get(TAG_RETAINED) in KEPT
         answers, others = memory.retained, memory.adopted
         if not kept:
             answers, others = others, answers

@@ -58,7 +58,7 @@ def ours(**changes: Any) -> Observation:
 
 def released(**changes: Any) -> ObservedTask:
     """The task of "ins" that was let go of."""
-    return replace(task(tags=tagged("ins", retained="true")), **changes)
+    return replace(task(tags=tagged("ins", retained="released")), **changes)
 
 
 def handed_over(policy: Policy = OTHER) -> tuple[Observation, Plan]:
@@ -117,7 +117,7 @@ def test_the_task_is_tagged_first_and_the_claim_goes_once_ecs_shows_that() -> No
     (tag,) = decide(seen, POLICY).actions
     assert isinstance(tag, TagTask)
     assert tag.arn == arn()
-    assert dict(tag.tags) == dict(tagged("ins", retained="true"))
+    assert dict(tag.tags) == dict(tagged("ins", retained="released"))
     asked = replace(seen, retained={arn(): Stop(ago(1))})
     plan = decide(asked, POLICY)
     assert (plan.actions, plan.wants_sweep) == ((), True)
@@ -217,7 +217,7 @@ def test_back_in_the_first_hands_it_is_the_same_task() -> None:
     back = replace(
         seen,
         status=seen.status.model_copy(update={"installation": ""}),
-        tasks=(task(tags=tagged("other", retained="true")),),
+        tasks=(task(tags=tagged("other", retained="released")),),
     )
     again, plan = settled(back, POLICY)
     assert again.status.installation == "ins"
@@ -242,7 +242,7 @@ def test_what_comes_back_before_anybody_took_it_is_no_longer_kept_beyond_its_obj
     tagged_since = replace(again, adopted={arn(): Stop(ago(1))}, selected=False)
     (tag,) = decide(tagged_since, POLICY).actions
     assert isinstance(tag, TagTask)
-    assert dict(tag.tags) == dict(tagged("ins", retained="true"))
+    assert dict(tag.tags) == dict(tagged("ins", retained="released"))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_what_comes_back_before_anybody_took_it_is_no_longer_kept_beyond_its_obj
         released(tags=None),
         released(tags=tagged("ins")),
         released(tags=tagged("ins", retained="false")),
-        released(tags=tagged("ins", uid="another", retained="true")),
+        released(tags=tagged("ins", uid="another", retained="released")),
     ],
 )
 def test_what_was_not_let_go_of_is_never_taken(foreign: ObservedTask) -> None:

@@ -146,7 +146,7 @@ def test_what_comes_back_is_stopped_once_its_object_is_gone(world: World) -> Non
     world.kube.label(KEY, team="b")
     go_on(a, seconds=60)
     assert world.status().installation == ""
-    assert world.ecs.tags[task]["fractal.co/retained"] == "true"
+    assert world.ecs.tags[task]["fractal.co/retained"] == "released"
     world.kube.label(KEY, team="a")
     go_on(a, seconds=60)
     assert world.status().installation == INSTALL
@@ -155,7 +155,7 @@ def test_what_comes_back_is_stopped_once_its_object_is_gone(world: World) -> Non
     world.kube.label(KEY, team="b")  # and once more: each time it is tagged anew
     go_on(a, seconds=60)
     assert world.status().installation == ""
-    assert world.ecs.tags[task]["fractal.co/retained"] == "true"
+    assert world.ecs.tags[task]["fractal.co/retained"] == "released"
     world.kube.label(KEY, team="a")
     go_on(a, seconds=60)
     world.kube.force_delete(KEY)
