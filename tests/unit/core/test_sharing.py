@@ -245,6 +245,12 @@ def test_what_comes_back_before_anybody_took_it_is_no_longer_kept_beyond_its_obj
     assert dict(tag.tags) == dict(tagged("ins", retained="released"))
 
 
+def test_who_still_sees_an_object_that_is_gone_takes_its_retained_task_not_back() -> None:
+    """A process that begins on an old list does (seed 92): the task was nobody's, and kept."""
+    kept = task(tags=tagged("ins", retained="true"))
+    assert settled(replace(ours(), tasks=(kept,)))[1] == Plan()
+
+
 @pytest.mark.parametrize(
     "foreign",
     [
@@ -252,6 +258,7 @@ def test_what_comes_back_before_anybody_took_it_is_no_longer_kept_beyond_its_obj
         released(tags=tagged("ins")),
         released(tags=tagged("ins", retained="false")),
         released(tags=tagged("ins", uid="another", retained="released")),
+        released(tags=tagged("ins", retained="true")),
     ],
 )
 def test_what_was_not_let_go_of_is_never_taken(foreign: ObservedTask) -> None:
