@@ -143,8 +143,9 @@ class Operator:
 
     def _lead(self) -> None:
         self.runner.lead()
-        self._go(self.shell.recording.audit(), self._loop_ended)
+        assert self.shell.recording is not None
         assert self.shell.pruner is not None
+        self._go(self.shell.recording.audit(), self._loop_ended)
         self._go(self.shell.pruner.prune(), self._loop_ended)
         self._go(self.shell.reaper.reap(), self._loop_ended)
         if self.shell.pollers is not None:

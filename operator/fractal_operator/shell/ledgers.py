@@ -1,4 +1,4 @@
-"""The Ledger port: PostgreSQL in a thread of its own, or nothing where no database is named."""
+"""The Ledger port: PostgreSQL in a thread of its own."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -51,35 +51,11 @@ class ThreadedLedger:
         return await self._pool.run(lambda: self._ledger.prune(self._install, before, limit))
 
 
-class NoLedger:
-    """The Ledger port without a database: FRACTAL_DATABASE_URL is not set."""
-
-    async def write(self, batch: Sequence[Record]) -> Sequence[Refused]:
-        return ()
-
-    async def touch(self, seen: Mapping[TaskArn, datetime]) -> None:
-        return None
-
-    async def live(self, after: str = "") -> LivePage:
-        return LivePage((), None)
-
-    async def correct(self, batch: Sequence[MirrorRecord]) -> Sequence[Refused]:
-        return ()
-
-    async def close_missing(
-        self, uids: Sequence[str], arns: Sequence[TaskArn], at: datetime
-    ) -> int:
-        return 0
-
-    async def prune(self, before: datetime, limit: int) -> Mapping[str, int]:
-        return {}
-
-
-def ledger(settings: Settings, install: str) -> Ledger:
-    """The ledger that the settings ask for; its URL and password never reach a log."""
+def ledger(settings: Settings, install: str) -> Ledger | None:
+    """The ledger that the settings ask for, if any; its URL and password never reach a log."""
     if settings.database_url is None:
         log.warning("FRACTAL_DATABASE_URL is not set: nothing is recorded in PostgreSQL")
-        return NoLedger()
+        return None
     url = settings.database_url.get_secret_value()
     for secret in (url, urlsplit(url).password):
         if secret:

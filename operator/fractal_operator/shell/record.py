@@ -50,12 +50,13 @@ class Recorder:
 
     ``refused`` hears of those that Postgres will not take. ``replay`` is called when the database
     is back: rows may have been lost with it, so all objects are to be offered again. History older
-    than ``keep`` is not taken in: it would be pruned at once (prune.py). None takes all.
+    than ``keep`` is not taken in: it would be pruned at once (prune.py). None takes all. Without a
+    ``ledger`` nothing is taken in.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Ledger | None,
         clock: Clock,
         *,
         refused: Callable[[Refused], None],
@@ -87,6 +88,8 @@ class Recorder:
 
     def offer(self, records: Iterable[Record]) -> None:
         """Take in records; one that says nothing new since the last write costs nothing."""
+        if self._ledger is None:
+            return
         for record in records:
             match record:
                 case HistoryRecord():
@@ -112,7 +115,7 @@ class Recorder:
 
         Not while the database is down: the next sweeps will tell of those that live then.
         """
-        if not self.failures:
+        if self._ledger is not None and not self.failures:
             self._touches.note(arns, at)
 
     def written(self) -> dict[str, MirrorRecord]:
@@ -135,12 +138,15 @@ class Recorder:
 
     async def flush(self) -> bool:
         """Write what waits; False if the database did not take it (it is tried again later)."""
+        ledger = self._ledger
+        if ledger is None:
+            return True
         if self._clock.monotonic() < self._retry_at:
             return False
         try:
             while self.depth():
-                await self._write_batch()
-            await self._touches.write(self._ledger)
+                await self._write_batch(ledger)
+            await self._touches.write(ledger)
         except FractalError as error:
             self.failures += 1
             pause = backoff.delay(self.failures, "ledger", first=1, cap=CAP_SECONDS)
@@ -157,12 +163,12 @@ class Recorder:
             self._replay()
         return True
 
-    async def _write_batch(self) -> None:
+    async def _write_batch(self, ledger: Ledger) -> None:
         rows = list(islice(self._rows.items(), BATCH))
         events = list(islice(self._history, HISTORY_BATCH))
         gap = [self._dropped] if self._dropped is not None else []
         batch: Sequence[Record] = [*(row for _, row in rows), *gap, *events]
-        refused = await self._ledger.write(batch)
+        refused = await ledger.write(batch)
         for key, row in rows:
             self._note(key, row)
             if self._rows.get(key) is row:  # else a newer one came while this one was written

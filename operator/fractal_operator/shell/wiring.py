@@ -77,7 +77,7 @@ class Shell:
     hearing: Hearing
     workers: Workers
     sweeps: Sweeps
-    recording: Recording
+    recording: Recording | None
     pruner: Pruner | None
     reaper: Reaper
     stream: Stream
@@ -89,7 +89,7 @@ def wire(
     *,
     kube: Kube,
     ecs: Ecs,
-    ledger: Ledger,
+    ledger: Ledger | None,
     clock: Clock,
     policy: Policy,
     agenda: Agenda,
@@ -102,8 +102,8 @@ def wire(
     events: Events | None = None,
 ) -> Shell:
     """Put the parts together. ``refused`` is told of each record that the database will never take,
-    ``duplicate`` of each second live task of one attempt; without ``events`` only sweeps tell what
-    ECS does."""
+    ``duplicate`` of each second live task of one attempt; without a ``ledger`` nothing is recorded,
+    and without ``events`` only sweeps tell what ECS does."""
     objects, memories, clusters = agenda.objects, Memories(), Clusters()
     leads = leader.leads if leader is not None else lambda: True
 
@@ -119,7 +119,6 @@ def wire(
         return each if ours else None
 
     recorder = Recorder(ledger, clock, refused=refused, replay=replay, keep=knobs.keep)
-    pruner = Pruner(ledger, clock, metrics, knobs.keep) if knobs.keep is not None else None
     tasks = Tasks(policy.install, agenda.wake, duplicate)
     stream = Stream(clock, missed=metrics.events_missed.inc)
     if events is not None:
@@ -201,11 +200,9 @@ def wire(
         health=health,
         ring_seconds=knobs.ring_seconds,
     )
-    recording = Recording(
-        clock=clock,
-        news=news,
-        recorder=recorder,
-        auditor=Auditor(
+    recording = pruner = None
+    if ledger is not None:
+        auditor = Auditor(
             kube,
             ledger,
             recorder,
@@ -213,9 +210,12 @@ def wire(
             lambda arn: tasks.shown(arn, clock.now(), shown_within),
             known,
             clusters,
-        ),
-        metrics=metrics,
-    )
+        )
+        recording = Recording(
+            clock=clock, news=news, recorder=recorder, auditor=auditor, metrics=metrics
+        )
+        if knobs.keep is not None:
+            pruner = Pruner(ledger, clock, metrics, knobs.keep)
     reaper = Reaper(
         kube=kube,
         ecs=ecs,
@@ -270,8 +270,7 @@ def wire(
             permits.serve,
             sweeps.sweeps,
             sweeps.rings,
-            recording.record,
-            recording.audit,
+            *((recording.record, recording.audit) if recording is not None else ()),
             *([pruner.prune] if pruner is not None else ()),
             gauges.gauges,
             reaper.reap,

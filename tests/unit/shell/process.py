@@ -75,6 +75,7 @@ class Process:
         workers: int = 4,
         pace: Pace = PACE,
         events: EventQueue | None = None,
+        recorded: bool = True,
     ) -> None:
         self.world, self.wire, self.clock = world, wire or Wire(), world.clock
         world.processes += 1
@@ -92,7 +93,7 @@ class Process:
         self.shell = wire_up(
             kube=self.kube,
             ecs=self.ecs,
-            ledger=world.ledger,
+            ledger=world.ledger if recorded else None,
             clock=self.clock,
             policy=replace(policy, process=f"process-{world.processes}"),
             agenda=self.agenda,

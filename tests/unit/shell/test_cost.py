@@ -100,6 +100,9 @@ def of_all(process: Process) -> dict[str, Callable[[], object]]:
     def listed() -> None:
         run(process.news._list())
 
+    recording = process.shell.recording
+    assert recording is not None
+
     def looked_at() -> None:
         while (key := process.queue.take()) is not None:
             run(process.reconciler.reconcile(key))
@@ -111,7 +114,7 @@ def of_all(process: Process) -> dict[str, Callable[[], object]]:
         "sweep": lambda: run(process.observer.sweep(process.main())),
         "hearing": process.shell.hearing.look,
         "reaper": lambda: run(process.shell.reaper.round()),
-        "audit": lambda: run(process.shell.recording._auditor.audit()),
+        "audit": lambda: run(recording._auditor.audit()),
     }
 
 

@@ -16,6 +16,7 @@ from fractal_operator.health import ELECTION, FIRST_LIST, FIRST_SWEEP
 from fractal_operator.shell.news import RESYNC_SECONDS
 from fractal_operator.shell.objects import Known
 from fractal_operator.shell.reconcile import Reconciler, Rest
+from fractal_operator.shell.recording import AUDIT_SECONDS
 
 SPEC = {"taskDefinition": "web"}
 OTHER = ObjectKey("default", "two")
@@ -101,6 +102,27 @@ def test_an_object_lives_and_goes_by_the_loops_alone(world: World) -> None:
         assert list(world.ledger.history.values())[-1].reason == "Deleted"
 
     run(life())
+
+
+def test_without_a_database_nothing_is_recorded_audited_or_counted(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def unrecorded() -> None:
+        process = Live(world, recorded=False)
+        world.kube.create(KEY, SPEC)
+        async with started(process):
+            await process.until(lambda: running(world))
+            later = process.clock.monotonic() + 2 * AUDIT_SECONDS
+            await process.until(lambda: process.clock.monotonic() > later, passing=30)
+        assert process.recorder.depth() == 0
+        assert process.recorder.lag() == 0.0
+        assert process.recorder.written() == {}
+        assert process.value("fractal_orphans", kind="row") == 0
+        assert process.value("fractal_db_write_duration_seconds_count") == 0
+
+    run(unrecorded())
+    assert "database" not in caplog.text
+    assert world.ledger.apps == {}
 
 
 def test_news_that_overtakes_the_answer_to_a_write_harms_nothing(world: World) -> None:
