@@ -17,11 +17,14 @@ def _none() -> Iterable[tuple[str, Standing]]:
 class QuotaMetrics(Families):
     """How much may be asked of AWS, who waits for it, and how often AWS said that it was too much.
 
-    Regions are those in use; a series ends when its region is in use no more, or its line empty.
+    Regions are those in use. Their series are there from the first look on, as 0 where nobody waits
+    and AWS has refused nothing: else a first throttle would be no increase to Prometheus. They end
+    when the region is in use no more.
     """
 
     def _rate_limit(self) -> None:
         self._standings: Callable[[], Iterable[tuple[str, Standing]]] = _none
+        self._in_use: frozenset[tuple[str, str]] = frozenset()
         where = ("region", "group", "reserve")
         self._tokens = self._gauge(
             "fractal_aws_quota_tokens",
@@ -66,19 +69,26 @@ class QuotaMetrics(Families):
         self._standings = standings
 
     def quotas(self) -> None:
-        """Set the gauges of the buckets."""
+        """Set the gauges of the buckets, and let go of regions that are in use no more."""
         self._tokens.clear()
         self._refill.clear()
+        in_use = set()
         for region, each in self._standings():
             labels = (region, each.group, each.reserve)
             self._tokens.labels(*labels).set(each.tokens)
             self._refill.labels(*labels).set(each.per_second)
+            self.throttles.labels(region, each.group)
+            in_use.add((region, each.group))
+        for ended in self._in_use - in_use:
+            self.throttles.remove(*ended)
+        self._in_use = frozenset(in_use)
 
     def lines(self, standings: Iterable[tuple[str, str, int, float]]) -> None:
         """Set the gauges of the lines: region, operation, depth and longest wait in seconds."""
         self._depth_of_line.clear()
         self._oldest_in_line.clear()
-        for region, operation, depth, oldest in standings:
+        empty = [(region, operation, 0, 0.0) for region, _ in self._in_use for operation in PERMITS]
+        for region, operation, depth, oldest in (*empty, *standings):
             self._depth_of_line.labels(region, operation).set(depth)
             self._oldest_in_line.labels(region, operation).set(oldest)
 

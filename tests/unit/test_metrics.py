@@ -6,7 +6,7 @@ import re
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from fractal_helpers.aws.limits import OPERATIONS, Quotas
+from fractal_helpers.aws.limits import OPERATIONS, QUOTAS, Quotas
 from fractal_operator.core.words.stop_codes import STOP_CODES
 from fractal_operator.metrics import CONTROLLER, Metrics
 from fractal_operator.shell.workqueue import WorkQueue
@@ -184,6 +184,52 @@ def test_the_rate_limit_is_told_by_region_and_group_and_forgotten_with_its_regio
     gc.collect()
     metrics.quotas()
     assert registry.get_sample_value("fractal_aws_quota_tokens", where) is None
+    assert registry.get_sample_value("fractal_aws_throttles_total", group) is None
+
+
+def test_a_region_in_use_shows_0_before_anybody_waits_or_is_throttled(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    quotas = Quotas(throttled=metrics.throttled)
+    metrics.watch_quotas(quotas.standings)
+    names = (
+        "fractal_permits_waiting",
+        "fractal_permits_oldest_wait_seconds",
+        "fractal_aws_throttles_total",
+    )
+
+    def shown() -> set[tuple[str | float, ...]]:
+        return {
+            (each.name, *sorted(each.labels.values(), key="eu-central-1".__ne__), each.value)
+            for family in registry.collect()
+            for each in family.samples
+            if each.name in names
+        }
+
+    def look(*lines: tuple[str, str, int, float]) -> None:
+        metrics.quotas()
+        metrics.lines(lines)
+
+    look()
+    assert shown() == set()
+    here = quotas.of("eu-central-1")
+    look()
+    empty = {
+        (name, "eu-central-1", operation, 0.0)
+        for name in names[:2]
+        for operation in ("RunTask", "StopTask")
+    }
+    refused = {(names[2], "eu-central-1", group, 0.0) for group in QUOTAS}
+    assert shown() == empty | refused
+    look(("eu-central-1", "StopTask", 3, 7.5))
+    assert {each for each in shown() if each[-1]} == {
+        (names[0], "eu-central-1", "StopTask", 3.0),
+        (names[1], "eu-central-1", "StopTask", 7.5),
+    }
+    del here
+    gc.collect()
+    look()
+    assert shown() == set()
 
 
 def test_lines_are_told_while_somebody_waits(registry: CollectorRegistry, metrics: Metrics) -> None:

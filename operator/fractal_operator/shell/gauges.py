@@ -57,8 +57,8 @@ class Gauges:
         """Set all gauges once."""
         metrics, now = self._metrics, self._clock.now()
         self._of_objects(now)
-        metrics.lines(self._permits.standings())
         metrics.quotas()
+        metrics.lines(self._permits.standings())
         clusters = self._clusters.all()
         metrics.launches_paused.set(sum(1 for cluster in clusters if cluster.paused))
         self._known = {_name(each): self._known.get(_name(each), now) for each in clusters}
