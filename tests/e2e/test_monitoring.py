@@ -33,6 +33,10 @@ PROVOKED = {
     ("Records that wait", "waiting"),
     ("Failures", "failed"),
     ("Failures", "refused"),
+    ("Objects that wait for their turn", "{{operation}} {{region}}"),
+    ("The longest wait", "{{operation}} {{region}}"),
+    ("Waits that are over", "{{operation}}"),
+    ("Throttles, and the rate that is left", "throttled {{group}} {{region}}"),
 }
 """Queries that show nothing, or 0, until something goes wrong."""
 
@@ -44,20 +48,19 @@ def queries() -> Iterator[tuple[tuple[str, str], str]]:
             yield (panel["title"], target["legendFormat"]), target["expr"]
 
 
-def expressions() -> Iterator[tuple[str, str]]:
-    """Every other PromQL expression: the alerts' conditions and the runbooks' queries."""
-    for alert in ALERTS:
-        yield alert.name, alert.expr
+def runbook_queries() -> Iterator[tuple[str, str]]:
+    """(page, PromQL) of each query that a runbook shows."""
     for page in RUNBOOKS.glob("*.md"):
         shown = re.findall(r"^```promql\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
         for expr in shown:
             yield page.stem, expr
 
 
-def names(expr: str) -> set[str]:
-    """The operator's metrics in an expression."""
-    bare = re.sub(r"\{.*?\}|\b(by|on) \(.*?\)", "", expr)
-    return set(re.findall(r"\b(?:fractal|controller|workqueue|leader|process)_\w+", bare))
+def selectors(expr: str) -> set[str]:
+    """The operator's metrics in an expression, with the labels that it asks for."""
+    bare = re.sub(r"\b(by|on) \(.*?\)", "", expr)
+    prefixes = "fractal|controller|workqueue|leader|process"
+    return set(re.findall(rf"\b(?:{prefixes})_\w+(?:\{{.*?\}})?", bare))
 
 
 def lives(world: World) -> None:
@@ -73,13 +76,14 @@ def lives(world: World) -> None:
     world.kubectl("delete", "fc", "ada", "--timeout=60s")
 
 
-def troubles(world: World, postgres: Postgres, prometheus: Prometheus) -> None:
+def troubles(world: World, queue: str, postgres: Postgres, prometheus: Prometheus) -> None:
     """Each thing that can go wrong outside. A code's first error is no increase to Prometheus, as
     its series begins with it; so those come more than once."""
     mine = f"fc/{world.name}/"
     world.proxy.broken = f"/namespaces/{world.namespace}/fractalcontainers/unwritten"
     world.create("unwritten")
     world.ecs.fail_next_launch("RESOURCE:MEMORY", match=mine)
+    # Each throttle halves a rate of 0.5 a second and drops what was saved: waits of 4 s and more.
     world.ecs.throttle_next("RunTask", match=mine, times=3)
     world.apply("late")
     world.wait_ready("late")
@@ -100,6 +104,11 @@ def troubles(world: World, postgres: Postgres, prometheus: Prometheus) -> None:
     finally:
         postgres.start()
 
+    world.boto("sqs").delete_queue(QueueUrl=queue)
+    seen(prometheus, "fractal_events_healthy == 0")
+    world.ecs.fail_next("ListTasks", times=6)  # botocore tries each call three times
+    seen(prometheus, 'increase(fractal_aws_requests_total{operation="ListTasks",code!="OK"}[5m])')
+
     denied = {"code": "AccessDeniedException", "message": "not authorized"}
     world.ecs.fail_next("RunTask", match=mine, status=400, times=100, **denied)
     world.apply("denied")
@@ -114,7 +123,13 @@ def seen(prometheus: Prometheus, expr: str) -> None:
 def test_the_dashboard_and_the_rules_on_a_running_operator(
     world: World, postgres: Postgres, tmp_path: Path
 ) -> None:
-    operator = world.start(leader_election="true")
+    queue = world.events()
+    operator = world.start(
+        leader_election="true",
+        sqs_queue_url=queue,
+        quotas="fargate-launch=20/1",
+        audit_seconds="60",
+    )
     port = operator.port()
     assert port is not None
     board = dict(queries())
@@ -125,19 +140,21 @@ def test_the_dashboard_and_the_rules_on_a_running_operator(
 
     with scraping(port, FILES / "rules.yaml", tmp_path) as prometheus:
         lives(world)
-        until(lambda: set(without_data()) <= PROVOKED, f"data: {without_data()}")
+        for query in sorted(board.keys() - PROVOKED):
+            seen(prometheus, board[query])
         assert {query for query in PROVOKED if any(prometheus.values(board[query]))} <= {RACES}
 
-        troubles(world, postgres, prometheus)
+        troubles(world, queue, postgres, prometheus)
         ever = {query: f"max_over_time(({board[query]})[10m:1s])" for query in PROVOKED}
         for query in sorted(PROVOKED):
             seen(prometheus, f"{ever[query]} > 0")
         assert without_data() == []
 
-        for where, expr in expressions():
-            prometheus.values(expr)  # AssertionError unless it can be evaluated
-            scraped = {name: prometheus.values(f"count({name})") for name in names(expr)}
-            assert all(scraped.values()), (where, scraped)
+        assert [page for page, expr in runbook_queries() if not prometheus.values(expr)] == []
+        for alert in ALERTS:
+            prometheus.values(alert.expr)  # AssertionError unless it can be evaluated
+            scraped = {each: prometheus.values(f"count({each})") for each in selectors(alert.expr)}
+            assert all(scraped.values()), (alert.name, scraped)
 
         def firing() -> set[str]:
             shown = prometheus.ask("alerts")["alerts"]
