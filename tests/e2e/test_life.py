@@ -1,6 +1,7 @@
 """One FractalContainer from apply to delete: what its user sees, what runs, what it costs."""
 
 import json
+import time
 import urllib.request
 from itertools import groupby
 from typing import Any
@@ -178,6 +179,7 @@ def standin_changes(world: World) -> int:
 
 
 def test_converged_objects_cost_no_writes_over_ten_sweeps(world: World) -> None:
+    began = int(time.time())
     world.start()
     names = [f"still-{number}" for number in range(5)]
     for name in names:
@@ -189,9 +191,13 @@ def test_converged_objects_cost_no_writes_over_ten_sweeps(world: World) -> None:
     assert world.writes(since=mark) == []
     assert world.writes(since=mark, events=True) == []
     assert world.tasks() == before
-    pinged = [row["last_pinged"] for row in world.rows("SELECT * FROM hardware.user_containers")]
-    assert len(pinged) == 5
-    assert min(pinged) > world.ecs.now() - 15  # PostgreSQL hears of them all the same
+    # That it moves on within five minutes is proven on a clock of its own: unit/shell/test_record.
+    pinged = {
+        row["container_id"]: row["last_pinged"]
+        for row in world.rows("SELECT * FROM hardware.user_containers")
+    }
+    assert pinged.keys() == {task["taskArn"] for task in before}
+    assert began <= min(pinged.values()) <= max(pinged.values()) <= time.time()
 
 
 def test_what_postgres_holds_is_enough_to_tell_the_story(world: World) -> None:
