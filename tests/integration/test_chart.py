@@ -850,10 +850,15 @@ def test_the_documented_policy_allows_every_call_of_the_code_and_only_named_role
         for each in statements
         for action in ([each["Action"]] if isinstance(each["Action"], str) else each["Action"])
     ]
-    assert all(re.fullmatch(r"(ecs|ec2|iam):[A-Z][A-Za-z]+", action) for action in actions)
-    # No call of the code goes without a share of a quota; this one needs no permission.
+    assert all(re.fullmatch(r"(ecs|ec2|iam|sqs):[A-Z][A-Za-z]+", action) for action in actions)
+    # No call of ECS and EC2 goes without a share of a quota; this one needs no permission.
     calls = set(OPERATIONS) - {"GetCallerIdentity"}
-    assert sorted(action.partition(":")[2] for action in actions) == sorted({*calls, "PassRole"})
+    named = [action.partition(":")[2] for action in actions if not action.startswith("sqs:")]
+    assert sorted(named) == sorted({*calls, "PassRole"})
+    # SQS has no quota. DeleteMessage allows DeleteMessageBatch; test_iam.py reads what is called.
+    [reading] = [each for each in statements if "sqs" in json.dumps(each["Action"])]
+    assert sorted(reading["Action"]) == ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
+    assert re.fullmatch(r"arn:aws:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+", reading["Resource"])
     [passing] = [each for each in statements if "iam:PassRole" in each["Action"]]
     assert not [arn for arn in passing["Resource"] if "*" in arn]
     service = {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}

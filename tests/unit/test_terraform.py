@@ -74,6 +74,15 @@ def test_no_action_and_no_resource_is_wider_than_its_kind() -> None:
     assert "*" not in "".join(action for actions, _ in statements().values() for action in actions)
 
 
+def test_of_queues_only_that_of_the_events_is_read() -> None:
+    (policy,) = blocks(CODE["iam.tf"], 'data "aws_iam_policy_document" "operator"')
+    (reading,) = (each for each in blocks(policy, "statement") if "sqs:" in each)
+    assert quoted(reading, "actions") == ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
+    assert re.findall(r"^ *resources += (.*)$", reading, re.MULTILINE) == [
+        "[aws_sqs_queue.events.arn]"
+    ]
+
+
 def test_the_rule_takes_what_this_installation_starts_and_leads_to_the_queue() -> None:
     (rule,) = blocks(CODE["events.tf"], 'resource "aws_cloudwatch_event_rule" "tasks"')
     (prefix,) = re.findall(r'prefix = "([^"]*)"', rule)
