@@ -81,7 +81,10 @@ class ObservedTask:
 
     def tag(self, key: str) -> str:
         """The value of one of our tags, "" if the task has none or that was not told."""
-        return next((value for name, value in self.tags or () if name == key), "")
+        for name, value in self.tags or ():
+            if name == key:
+                return value
+        return ""
 
     @property
     def stopped(self) -> bool:

@@ -5,9 +5,14 @@ raises with each change; where it is missing, the rank in ECS's lifecycle, then 
 STOPPED is absorbing.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 
 from fractal_models.observed import STATE_RANK, ObservedContainer, ObservedTask
+
+_NAMES = [each.name for each in fields(ObservedTask) if each.name != "observed_at"]
+_told = attrgetter(*_NAMES)
+_matters = attrgetter(*(name for name in _NAMES if name != "version"))
 
 
 def newer(old: ObservedTask | None, new: ObservedTask) -> ObservedTask:
@@ -16,6 +21,8 @@ def newer(old: ObservedTask | None, new: ObservedTask) -> ObservedTask:
         return new
     if _order(new) < _order(old):
         return old
+    if _told(new) == _told(old):  # nearly every sight: a sweep looks at all tasks once a minute
+        return new
     return replace(
         new,
         cluster_arn=new.cluster_arn or old.cluster_arn,
@@ -58,4 +65,4 @@ def _order(task: ObservedTask) -> tuple[object, ...]:
 
 def changed(old: ObservedTask | None, new: ObservedTask) -> bool:
     """Whether a sight tells anything that an object's reconcile may care about."""
-    return old is None or replace(old, observed_at=new.observed_at, version=new.version) != new
+    return old is None or bool(_matters(old) != _matters(new))

@@ -80,11 +80,12 @@ class Hearing:
         """Note the versions that are known, and that the watch has not told of."""
         if self._first is None:
             return
-        now = self._clock.monotonic()
+        now, told = self._clock.monotonic(), self._told.get
+        untold = [known for known in self._objects.all() if known.version != told(known.uid)]
         self._missing = {
             known.uid: self._missing.get(known.uid, now)
-            for known in self._objects.all()
-            if _newer(known.version, self._told.get(known.uid)) and self._selects(known)
+            for known in untold
+            if _newer(known.version, told(known.uid)) and self._selects(known)
         }
         self._told = {uid: each for uid, each in self._told.items() if self._objects.key(uid)}
 
@@ -129,7 +130,7 @@ class Hearing:
 
 def _newer(version: str, than: str | None) -> bool:
     """Whether ``version`` is later; versions that are no numbers only differ (see ``older``)."""
-    if version == than:  # of all objects but a few
+    if version == than:
         return False
     if than is not None and version.isdigit() and than.isdigit():
         return int(version) > int(than)
