@@ -333,7 +333,14 @@ BUGS = (
         test="tests/unit/shell/test_stream.py",
     ),
     Bug(
-        "a forged end is final",
+        "an event's word alone ends a task",
+        f"{SHELL}/observe.py",
+        "            if task.stopped:\n                self._hearsay.tell(task)\n            elif",
+        "            if",
+        test="tests/unit/shell/test_events.py",
+    ),
+    Bug(
+        "a forged version is final",
         f"{SHELL}/observe.py",
         "if old is not None and self._is_contradicted(old, task):",
         "if False:",

@@ -1,7 +1,7 @@
 """One operator process: the real shell, put together as main.py does, on the fakes.
 
-The Runner is the real one. Its loops that only await ports and the clock run as they are; the three
-that start asyncio tasks (dispatch, sweeps, ring) are played here, in the same order.
+The Runner is the real one. Its loops that only await ports and the clock run as they are; the four
+that start asyncio tasks (dispatch, sweeps, ring, confirms) are played here, in the same order.
 """
 
 from collections import Counter
@@ -162,6 +162,9 @@ class Operator:
             name = "sweep", id(cluster)
             if name not in self._busy and self.observer.due(cluster):
                 self._once(name, self.shell.sweeps.sweep(cluster))
+            name = "confirm", id(cluster)
+            if name not in self._busy and self.observer.unconfirmed(cluster):
+                self._once(name, self.observer.confirm(cluster))
             name = "ring", id(cluster)
             if self._ticks % RING_TICKS == 0 and name not in self._busy:
                 self._once(name, self.observer.ring(cluster))

@@ -4,7 +4,8 @@ In this order, so that a crash between the two costs a second look and never an 
 taken in is in memory only, and a new process sweeps before it acts: ECS shows ended tasks, too.
 
 An event is a claim of whoever may write to the queue. It has to fit a cluster that is swept, and a
-task that is ours; and it may no more than any other sight: be merged, by version. What is of other
+task that is ours; and it may no more than any other sight: be merged, by version. An end counts
+only once ECS has confirmed it (hearsay.py). What is of other
 installations, services, accounts or clusters is deleted unread; what cannot be read is left to the
 dead-letter queue.
 """
@@ -152,8 +153,8 @@ class Pollers:
                 case _:
                     self._metrics.events.labels("foreign").inc()
             done.append(message.receipt)
-        sight = self._observer.tasks.sight
-        news = [(where, task) for where, task in newest.values() if is_news(sight(task.arn), task)]
+        heard = self._observer.heard
+        news = [(where, task) for where, task in newest.values() if is_news(heard(task.arn), task)]
         self._metrics.events.labels("news").inc(len(news))
         self._metrics.events.labels("known").inc(ours - len(news))
         for cluster in {id(where): where for where, _ in news}.values():

@@ -20,6 +20,7 @@ from fractal_operator.core import backoff
 from fractal_operator.core.losses import LOST_AFTER
 from fractal_operator.ports import Clock, Ecs
 from fractal_operator.shell.clusters import Cluster, Clusters
+from fractal_operator.shell.hearsay import Hearsay
 from fractal_operator.shell.problems import problem_of
 from fractal_operator.shell.stream import Stream
 from fractal_operator.shell.tasks import Tasks
@@ -73,7 +74,7 @@ class Observer:
         self._pace = pace
         self._stream = stream
         self._confirmed = confirmed_losses
-        self._told_ends: set[TaskArn] = set()
+        self._hearsay = Hearsay(clock)
 
     def request_sweep(self, cluster: Cluster, uid: str) -> None:
         """Have a cluster swept at the next opportunity, and ``uid`` woken when it has been."""
@@ -127,7 +128,6 @@ class Observer:
         for uid in sorted(waiting):
             self._wake(uid)
         self.tasks.prune(began)
-        self._told_ends = {arn for arn in self._told_ends if self.tasks.sight(arn) is not None}
         self._forget_addresses()
         return complete
 
@@ -214,6 +214,17 @@ class Observer:
         if not asked:
             return
         cluster.ring_at = began + (_calls(asked) - 1) / self._pace.calls_per_second
+        await self._describe(cluster, asked)
+
+    def unconfirmed(self, cluster: Cluster) -> bool:
+        """Whether events have told of ends in a cluster that ECS has not been asked about yet."""
+        return cluster.info is not None and self._hearsay.waits(cluster.arn)
+
+    async def confirm(self, cluster: Cluster) -> None:
+        """Ask ECS about such ends, in one call."""
+        await self._describe(cluster, self._hearsay.take(cluster.arn))
+
+    async def _describe(self, cluster: Cluster, asked: Collection[TaskArn]) -> None:
         now = self._clock.now()
         try:
             found = await self._ecs.describe_tasks(cluster.region, cluster.arn, sorted(asked))
@@ -228,6 +239,7 @@ class Observer:
         expected = len(self.tasks.expected(cluster.arn))
         for gone in found.missing:
             self.tasks.absent(gone, now)
+            self._hearsay.missed(gone)
         cluster.missed = True
         if not cluster.paused:  # only a full sweep ends a pause
             self._suspect(cluster, expected)
@@ -235,7 +247,7 @@ class Observer:
     def _ringed(self, cluster: Cluster, now: float) -> set[TaskArn]:
         """The tasks of a cluster that the ring asks for now."""
         moving = self.tasks.moving(cluster.arn)
-        asked = {*self.tasks.wished(cluster.arn, closely=True)}
+        asked = {*self.tasks.wished(cluster.arn, closely=True)} | self._hearsay.asked(cluster.arn)
         if not self._stream.healthy():
             return asked | {*moving}
         asked |= {arn for arn in moving if self._is_quiet(arn)}
@@ -266,31 +278,32 @@ class Observer:
         old = self.tasks.sight(task.arn)
         if old is not None and self._is_contradicted(old, task):
             log.error("an event told of task %s what ECS does not show: was it forged?", task.arn)
-            self._told_ends.discard(task.arn)
             self.tasks.take_back(task.arn)
             old = None
         self.tasks.observe(task)
         if self.tasks.announced(task.arn):
-            self._stream.shown(old, task)
+            self._stream.shown(self._hearsay.of(task.arn) or old, task)
+        self._hearsay.shown(task)
 
     def _is_contradicted(self, old: ObservedTask, new: ObservedTask) -> bool:
-        """Whether ECS shows a task alive whose end only an event has told of, or at a version below
-        the one that is known; and not just of late: ECS may show the past for about five minutes.
-        """
-        if not new.live or new.observed_at - old.observed_at <= LOST_AFTER:
+        """Whether ECS shows a task that lives at a version below the one that is known; and not
+        just of late: ECS may show the past for about five minutes."""
+        if not (old.live and new.live) or new.observed_at - old.observed_at <= LOST_AFTER:
             return False
-        if old.stopped:
-            return old.arn in self._told_ends
         return old.version is not None and new.version is not None and old.version > new.version
 
+    def heard(self, arn: TaskArn) -> ObservedTask | None:
+        """The last that is known of a task, be it an end on an event's word alone."""
+        return self._hearsay.of(arn) or self.tasks.sight(arn)
+
     async def told(self, cluster: Cluster, tasks: Iterable[ObservedTask]) -> None:
-        """Take in what events tell of tasks of a cluster; those without an address to wait for
-        first, since looking one up takes a call."""
+        """Take in what events tell of tasks of a cluster, but for ends, which ECS has to confirm;
+        those without an address to wait for first, since looking one up takes a call."""
         waiting = []
         for task in tasks:
             if task.stopped:
-                self._told_ends.add(task.arn)
-            if self._wants_address(task):
+                self._hearsay.tell(task)
+            elif self._wants_address(task):
                 waiting.append(task)
             else:
                 self.tasks.observe(task, launched=True)

@@ -7,7 +7,7 @@ tasks of ours may be (``held``) take turns among themselves.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from operator import itemgetter
 from typing import Any
 
@@ -20,6 +20,9 @@ from fractal_operator.shell.observe import Observer
 
 TICK_SECONDS = 0.25
 """Between two looks which sweeps are due."""
+
+CONFIRM_SECONDS = 0.5
+"""Between two looks whether events have told of ends: what comes meanwhile is one call."""
 
 NEWCOMERS = 8
 """How many clusters that were never swept are tried at a time; and as many of the held ones."""
@@ -53,7 +56,8 @@ class Running:
 
 
 class Sweeps:
-    """Two loops: ``sweeps`` looks at all tasks, ``rings`` more often at those that are moving."""
+    """Three loops: ``sweeps`` looks at all tasks, ``rings`` more often at those that are moving,
+    ``confirms`` at once at those whose ends events have told of."""
 
     def __init__(
         self,
@@ -73,7 +77,7 @@ class Sweeps:
         self._metrics = metrics
         self._health = health
         self._ring_seconds = ring_seconds
-        self._sweeping, self._ringing = Running(), Running()
+        self._sweeping, self._ringing, self._confirming = Running(), Running(), Running()
 
     async def sweeps(self) -> None:
         """Sweep each cluster when it is due."""
@@ -91,7 +95,8 @@ class Sweeps:
 
     def standing(self) -> tuple[float, str]:
         """For how long a look has not ended, and which: see ``Health.watch``."""
-        looks = [each for each in (self._sweeping.oldest(), self._ringing.oldest()) if each]
+        kinds = (self._sweeping, self._ringing, self._confirming)
+        looks = [oldest for each in kinds if (oldest := each.oldest())]
         if not looks:
             return 0.0, ""
         began, cluster = min(looks, key=itemgetter(0))
@@ -108,13 +113,29 @@ class Sweeps:
 
     async def rings(self) -> None:
         """Look at the moving tasks of each cluster."""
-        running = self._ringing
+        observer = self._observer
         while True:
-            busy = running.clusters()
-            for cluster in self._clusters.all():
-                if cluster.info is not None and cluster not in busy:
-                    running.start(cluster, self._observer.ring(cluster), self._clock.monotonic())
+            self._start(self._ringing, lambda each: each.info is not None, observer.ring)
             await self._clock.sleep(self._ring_seconds)
+
+    async def confirms(self) -> None:
+        """Look at the tasks whose ends events have just told of."""
+        observer = self._observer
+        while True:
+            self._start(self._confirming, observer.unconfirmed, observer.confirm)
+            await self._clock.sleep(CONFIRM_SECONDS)
+
+    def _start(
+        self,
+        running: Running,
+        wanted: Callable[[Cluster], bool],
+        look: Callable[[Cluster], Coroutine[Any, Any, None]],
+    ) -> None:
+        """Look at each cluster where that is wanted, and not under way."""
+        busy = running.clusters()
+        for cluster in self._clusters.all():
+            if cluster not in busy and wanted(cluster):
+                running.start(cluster, look(cluster), self._clock.monotonic())
 
 
 def admitted(due: Iterable[Cluster], running: Iterable[Cluster]) -> list[Cluster]:

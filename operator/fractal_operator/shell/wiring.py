@@ -274,7 +274,7 @@ def wire(
             *([pruner.prune] if pruner is not None else ()),
             gauges.gauges,
             reaper.reap,
-            *([pollers.poll] * knobs.pollers if pollers is not None else ()),
+            *((*[pollers.poll] * knobs.pollers, sweeps.confirms) if pollers is not None else ()),
         ),
     )
     return Shell(

@@ -146,6 +146,8 @@ class Process:
             self._hear()
             self.permits.grant()
             for cluster in self.clusters.all():
+                if self.observer.unconfirmed(cluster):
+                    await self.observer.confirm(cluster)
                 if self.observer.due(cluster):
                     await self.observer.sweep(cluster)
                 else:

@@ -52,6 +52,11 @@ class Bench:
         assert self.process.shell.pollers is not None
         return run(self.process.shell.pollers.round())
 
+    def confirm(self) -> None:
+        """As the loop does: look at what events have told the end of."""
+        if self.process.observer.unconfirmed(self.process.main()):
+            run(self.process.observer.confirm(self.process.main()))
+
     def sight(self, arn: TaskArn) -> ObservedTask | None:
         return self.process.tasks.sight(arn)
 
@@ -73,13 +78,15 @@ def test_an_end_is_known_at_once_and_its_object_woken(bench: Bench) -> None:
     receipt = bench.tell(arn)
     asked = bench.process.wire.counts()["describe_tasks"]
     assert bench.poll() == 0.0
+    assert bench.queue.deleted == [receipt]
+    assert bench.process.woken == []
+    bench.confirm()
     seen = bench.sight(arn)
     assert seen is not None
     assert seen.stopped
     assert seen.containers[0].exit_code == 3
     assert bench.process.woken == ["uid-1"]
-    assert bench.queue.deleted == [receipt]
-    assert bench.process.wire.counts()["describe_tasks"] == asked
+    assert bench.process.wire.counts()["describe_tasks"] == asked + 1
     assert bench.counted("news") == 1
 
 
@@ -92,7 +99,7 @@ def test_an_event_is_deleted_only_once_it_has_been_taken_in(bench: Bench) -> Non
     round_ = bench.process.shell.pollers.round()
     while bench.process.wire.next != "delete_messages":
         round_.send(None)
-    seen = bench.sight(arn)
+    seen = bench.process.observer.heard(arn)
     assert seen is not None
     assert seen.stopped
     assert bench.queue.deleted == []
@@ -143,6 +150,7 @@ def test_nothing_follows_an_end(bench: Bench) -> None:
     bench.poll()
     bench.queue.send(late)
     bench.poll()
+    bench.confirm()
     seen = bench.sight(arn)
     assert seen is not None
     assert seen.stopped
@@ -184,6 +192,10 @@ def test_a_new_task_that_ecs_does_not_describe_yet_is_not_taken_for_vanished(ben
 
 
 # --- whose it is ---
+
+
+def ended(task: ObservedTask, **facts: Any) -> ObservedTask:
+    return replace(task, **{"last_status": "STOPPED", "desired_status": "STOPPED", **facts})
 
 
 def edited(**facts: Any) -> Callable[[TaskEvent], TaskEvent]:
@@ -233,6 +245,7 @@ def test_a_cluster_that_is_not_swept_is_not_ours(bench: Bench) -> None:
     bench.world.ecs.end(arn)
     bench.tell(arn)
     bench.poll()
+    run(bench.process.settle())
     seen = bench.sight(arn)
     assert seen is not None
     assert seen.stopped
@@ -244,6 +257,7 @@ def test_an_adopted_task_is_taken_in_should_a_rule_tell_of_it(bench: Bench) -> N
     bench.world.ecs.end(arn)
     bench.tell(arn)
     bench.poll()
+    bench.confirm()
     assert bench.process.woken == ["uid-1"]
 
 
@@ -283,6 +297,7 @@ def test_events_count_though_they_cannot_be_deleted(
         bench.world.ecs.end(arn)
         bench.tell(arn)
         assert bench.poll() == 0.0
+        bench.confirm()
         seen = bench.sight(arn)
         assert seen is not None
         assert seen.stopped
@@ -362,7 +377,7 @@ def test_a_crash_is_counted_and_the_poller_goes_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     arn = bench.ours()
-    bench.world.ecs.end(arn)
+    bench.world.ecs.go(arn, "DEACTIVATING")
     bench.tell(arn)
     with monkeypatch.context() as broken:
         broken.setattr(bench.process.tasks, "observe", None)
@@ -521,7 +536,7 @@ def test_a_whole_life_by_events_alone(bench: Bench) -> None:
     until(process, lambda w: told(w) and w.ecs.live() != [first])
     (second,) = world.ecs.live()
     looks = [arns for _, arns in process.wire.of("describe_tasks")[asked:]]
-    assert looks == [[first], [second]]
+    assert looks == [[first], [first], [second]]  # running, ended, running
 
 
 def test_what_waits_for_its_health_is_looked_at_since_events_do_not_tell_of_it(
@@ -543,26 +558,104 @@ def test_what_waits_for_its_health_is_looked_at_since_events_do_not_tell_of_it(
     assert bench.process.wire.of("describe_tasks")[asked:] == [(MAIN, [arn])]
 
 
-def test_a_forged_end_is_taken_back_once_ecs_has_contradicted_it(
+def test_a_forged_end_never_makes_two_live_tasks(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     world, process = bench.world, bench.process
     world.kube.create(KEY, SPEC)
     until(process, running)
     (first,) = world.ecs.live()
-    forged = replace(
-        world.ecs.tasks[first], last_status="STOPPED", desired_status="STOPPED", version=99
-    )
-    bench.queue.send(event_of(forged))
+    before = world.status()
+    forged = event_of(ended(world.ecs.tasks[first], version=99))
+    bench.queue.send(forged)
     bench.poll()
-    until(process, lambda w: len(w.ecs.live()) == 2)
+    for _ in range(120):
+        run(process.settle())
+        world.clock.advance(10)
+        bench.poll()
+    assert world.ecs.live() == [first]
+    assert len(world.ecs.launches) == 1
+    assert world.status() == before
+    assert caplog.text.count("forged") == 1
+    asked = len(process.wire.of("describe_tasks"))
+    run(process.observer.ring(process.main()))
+    assert len(process.wire.of("describe_tasks")) == asked, "asked about for ever"
+    world.ecs.end(first)
+    bench.tell(first)
+    bench.poll()
+    until(process, lambda w: w.ecs.live() != [first] and running(w), within=60)
+
+
+def test_a_forged_end_of_a_task_that_ecs_does_not_show_yet_launches_nothing(bench: Bench) -> None:
+    """RunTask's answer was lost, and the end of a task that never was is told under its name."""
+    world, process = bench.world, bench.process
+    world.kube.create(KEY, SPEC)
+    process.wire.fail("run_task", Unavailable("lost"), after=True)
+    run(process.settle())
+    (first,) = world.ecs.live()
+    ghost = replace(world.ecs.tasks[first], arn=task_arn("ghost"))
+    bench.queue.send(event_of(ended(ghost)))
+    bench.poll()
+    until(process, running)
+    assert world.ecs.live() == [first]
+    assert len(world.ecs.launches) == 1
+
+
+def test_all_ends_of_a_moment_are_confirmed_in_one_call(bench: Bench) -> None:
+    for number in range(150):
+        bench.world.ecs.put(f"many-{number}", started_by(INSTALL, f"uid-{number}", 1))
     sweep(bench)
-    assert len(world.ecs.live()) == 2  # ECS may yet show the past
-    world.clock.advance(301)
-    sweep(bench)
-    assert "forged" in caplog.text
-    until(process, lambda w: first not in w.ecs.live() and running(w))
-    assert len(world.ecs.live()) == 1
+    arns = [*bench.world.ecs.tasks]
+    for arn in arns:
+        bench.world.ecs.end(arn)
+        bench.tell(arn)
+    for _ in range(15):
+        bench.poll()
+    asked = len(bench.process.wire.of("describe_tasks"))
+    bench.confirm()
+    bench.confirm()
+    looks = [told for _, told in bench.process.wire.of("describe_tasks")[asked:]]
+    assert [len(each) for each in looks] == [100, 50]
+    assert {arn for each in looks for arn in each} == {*arns}
+    assert bench.process.tasks.ours() == []
+    assert not bench.process.observer.unconfirmed(bench.process.main())
+
+
+def test_an_end_that_ecs_does_not_show_yet_is_asked_about_by_the_ring_until_it_does(
+    bench: Bench,
+) -> None:
+    arn = bench.ours()
+    bench.queue.send(event_of(ended(bench.world.ecs.tasks[arn])))
+    bench.poll()
+    bench.process.wire.fail("describe_tasks", Unavailable("down"))
+    bench.confirm()
+    asked = len(bench.process.wire.of("describe_tasks"))
+    for _ in range(3):
+        run(bench.process.observer.ring(bench.process.main()))
+    bench.world.ecs.end(arn)
+    for _ in range(3):
+        run(bench.process.observer.ring(bench.process.main()))
+    assert bench.process.wire.of("describe_tasks")[asked:] == [(MAIN, [arn])] * 4
+    seen = bench.sight(arn)
+    assert seen is not None
+    assert seen.stopped
+    later(bench, 120)
+    assert bench.process.shell.stream.healthy(), "an event has told of what ECS shows"
+    assert bench.process.value("fractal_events_missed_total") == 0
+
+
+def test_an_old_end_that_ecs_knows_nothing_of_any_more_is_asked_about_once(bench: Bench) -> None:
+    arn = bench.ours()
+    old = ended(bench.world.ecs.tasks[arn], arn=task_arn("old"))
+    bench.queue.send(event_of(replace(old, stopped_at=bench.world.clock.now())))
+    bench.world.clock.advance(3600)
+    bench.poll()
+    asked = len(bench.process.wire.of("describe_tasks"))
+    bench.confirm()
+    for _ in range(3):
+        run(bench.process.observer.ring(bench.process.main()))
+    looks = bench.process.wire.of("describe_tasks")[asked:]
+    assert [told for _, told in looks if task_arn("old") in told] == [[task_arn("old")]]
 
 
 def test_a_forged_version_hides_what_ecs_shows_for_minutes_only(bench: Bench) -> None:
@@ -589,6 +682,7 @@ def test_an_end_that_ecs_confirms_is_final(bench: Bench) -> None:
     bench.world.ecs.end(arn)
     bench.tell(arn)
     bench.poll()
+    bench.confirm()
     bench.world.clock.advance(600)
     sweep(bench)
     seen = bench.sight(arn)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.shell.ecs_world import MAIN
 from tests.unit.shell.ecs_world import OTHER as ELSEWHERE
+from tests.unit.shell.event_queue import EventQueue, event_of
 from tests.unit.shell.process import KEY, Process, World, running
 
 from fractal_models.errors import Unavailable
@@ -15,6 +16,7 @@ from fractal_models.kube import ObjectKey
 from fractal_operator.health import ELECTION, FIRST_LIST, FIRST_SWEEP
 from fractal_operator.shell.news import RESYNC_SECONDS
 from fractal_operator.shell.objects import Known
+from fractal_operator.shell.observe import Pace
 from fractal_operator.shell.reconcile import Reconciler, Rest
 from fractal_operator.shell.recording import AUDIT_SECONDS
 
@@ -123,6 +125,23 @@ def test_without_a_database_nothing_is_recorded_audited_or_counted(
     run(unrecorded())
     assert "database" not in caplog.text
     assert world.ledger.apps == {}
+
+
+def test_an_end_that_an_event_tells_of_is_in_the_status_within_two_seconds(world: World) -> None:
+    async def ended() -> None:
+        queue = EventQueue()
+        process = Live(world, events=queue, pace=Pace(600.0))
+        world.kube.create(KEY, SPEC)
+        async with started(process):
+            await process.until(lambda: running(world))
+            (first,) = world.ecs.live()
+            world.ecs.end(first)
+            queue.send(event_of(world.ecs.tasks[first]))
+            limit = process.clock.monotonic() + 2
+            await process.until(lambda: bool(world.status().last_terminations))
+            assert process.clock.monotonic() < limit
+
+    run(ended())
 
 
 def test_news_that_overtakes_the_answer_to_a_write_harms_nothing(world: World) -> None:
