@@ -79,8 +79,8 @@ class Pollers:
 
     async def round(self) -> float:
         """Receive, take in and delete one batch; for how many seconds to pause then."""
-        if not self._swept():
-            return WAIT_SECONDS  # of a cluster that is not known yet no event can be believed
+        if not self._looked():
+            return WAIT_SECONDS
         try:
             messages = await self._queue.receive(self._patience)
             self._patience = LONG_SECONDS
@@ -108,8 +108,16 @@ class Pollers:
         self._deletes = left < len(receipts)
         self._metrics.events_undeleted.inc(left)
 
-    def _swept(self) -> bool:
-        return all(each.swept_at is not None for each in self._clusters.all() if each.held)
+    def _looked(self) -> bool:
+        """Whether any cluster has been looked at: before that no event can be believed."""
+        held = [each for each in self._clusters.all() if each.held]
+        return not held or any(each.swept_at is not None for each in held)
+
+    def _awaited(self) -> set[tuple[str, str]]:
+        """The clusters (region, name or ARN) that nobody has looked at yet: tasks of ours may be
+        there, but what they are is not known."""
+        held = (each for each in self._clusters.all() if each.held and each.swept_at is None)
+        return {(each.region, each.reference) for each in held}
 
     def _failed(self, error: FractalError) -> float:
         if isinstance(error, Rejected):
@@ -135,6 +143,7 @@ class Pollers:
     async def _take(self, messages: Sequence[Message]) -> list[str]:
         """Take in what is ours; the receipts of all that need not come again."""
         known = {each.arn: each for each in self._clusters.all() if each.there}
+        awaited = self._awaited()
         newest: dict[str, tuple[Cluster, ObservedTask]] = {}
         done: list[str] = []
         ours = 0
@@ -150,6 +159,8 @@ class Pollers:
                     task = newer(before[1] if before else None, event.task)
                     newest[event.task.arn] = cluster, task
                     ours += 1
+                case TaskEvent() as event if not awaited.isdisjoint(_names(event)):
+                    continue  # it comes again, once its cluster has been looked at
                 case _:
                     self._metrics.events.labels("foreign").inc()
             done.append(message.receipt)
@@ -176,6 +187,12 @@ class Pollers:
         if old is not None and old.started_by and old.started_by != task.started_by:
             return None  # no task changes that; who says so wants to be somebody else
         return cluster if self._observer.tasks.concerns(task) else None
+
+
+def _names(event: TaskEvent) -> set[tuple[str, str]]:
+    """How an object may name the cluster of an event."""
+    arn = event.task.cluster_arn
+    return {(event.region, arn), (event.region, arn.rpartition("/")[2])}
 
 
 def is_news(old: ObservedTask | None, new: ObservedTask) -> bool:

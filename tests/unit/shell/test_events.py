@@ -251,6 +251,31 @@ def test_a_cluster_that_is_not_swept_is_not_ours(bench: Bench) -> None:
     assert seen.stopped
 
 
+@pytest.mark.parametrize("reference", ["other", OTHER])
+def test_a_cluster_that_was_never_looked_at_holds_up_only_its_own_events(
+    bench: Bench, reference: str
+) -> None:
+    mine = bench.ours()
+    theirs = bench.world.ecs.put("x", started_by(INSTALL, "uid-2", 1), OTHER)
+    bench.process.clusters.of(REGION, reference, held=True)
+    bench.world.ecs.go(mine, "DEACTIVATING")
+    first, late = bench.tell(mine), bench.tell(theirs)
+    assert bench.poll() == 0.0
+    seen = bench.sight(mine)
+    assert seen is not None
+    assert seen.last_status == "DEACTIVATING"
+    assert bench.queue.deleted == [first]
+    run(bench.process.settle())
+    bench.world.ecs.go(theirs, "DEACTIVATING")
+    bench.tell(theirs)
+    bench.queue.reappear()
+    bench.poll()
+    assert late in bench.queue.deleted
+    seen = bench.sight(theirs)
+    assert seen is not None
+    assert seen.last_status == "DEACTIVATING"
+
+
 def test_an_adopted_task_is_taken_in_should_a_rule_tell_of_it(bench: Bench) -> None:
     arn = bench.world.ecs.put("theirs", "somebody")
     bench.process.tasks.claim("uid-1", [arn])
