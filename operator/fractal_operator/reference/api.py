@@ -28,7 +28,8 @@ TAGS: Mapping[str, str] = {
     "fractal.co/name": "Name of the object.",
     "fractal.co/uid": "uid of the object: a namesake created later has another.",
     "fractal.co/retained": "`true` once the object was deleted with `deletionPolicy: Retain`: the "
-    "task is nobody's any more.",
+    "task is nobody's any more. `released` while it changes hands with its object, from one "
+    "installation to another; `false` once it was taken over, or adopted.",
 }
 """The tags that the operator puts on tasks, besides spec.tags."""
 

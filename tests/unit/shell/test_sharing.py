@@ -11,6 +11,7 @@ from tests.unit.shell.wire import run
 from fractal_models.errors import Unavailable
 from fractal_models.kube import ObjectKey
 from fractal_operator.core import orphans
+from fractal_operator.core.allow import Allow, Rule
 from fractal_operator.core.plan import FINALIZER
 from fractal_operator.core.selector import parse
 from fractal_operator.shell.bystander import TELL_SECONDS
@@ -316,3 +317,45 @@ def test_but_that_of_an_object_that_is_gone_is(left: Process) -> None:
     left.world.kube.force_delete(KEY)
     rounds(left)
     assert len(left.wire.of("stop_task")) == 1
+
+
+def test_an_inherited_task_whose_object_is_gone_is_reported_and_stopped_by_nobody(
+    world: World,
+) -> None:
+    world.kube.create(ObjectKey("default", "stays"), SPEC, labels={"team": "b"})
+    a, b = started(world), started(world, B)
+    go_on(a, b)
+    (task,) = world.ecs.live(world.kube.objects[KEY]["metadata"]["uid"])
+    world.kube.label(KEY, team="b")
+    go_on(a, b)
+    world.kube.force_delete(KEY)
+    go_on(a, b, seconds=orphans.MIN_AGE.total_seconds())
+    for each in (a, b):
+        rounds(each)
+        assert each.wire.of("stop_task") == []
+    assert world.ecs.tasks[task].live
+    assert kinds(a) == {"task": 0, "unselected": 0, "unproven": 0}
+    assert kinds(b) == {"task": 0, "unselected": 0, "unproven": 1}
+
+
+@pytest.mark.parametrize(("adoptable", "ends"), [(("*",), 0), ((), 1)])
+def test_an_adopted_task_changes_hands_if_the_list_of_the_new_ones_names_it(
+    world: World, adoptable: tuple[str, ...], ends: int
+) -> None:
+    task = world.ecs.put("theirs", "deploy-tool")
+    world.kube.annotate(KEY, adopt=task)
+    rule = Rule(namespaces=("*",), images=("*",), adoptable=("*",))
+    a = started(world, replace(A, allow=Allow((rule,))))
+    b = started(world, replace(B, allow=Allow((replace(rule, adoptable=adoptable),))))
+    go_on(a, b)
+    assert [each.arn for each in world.status().tasks] == [task]
+    world.kube.label(KEY, team="b")
+    go_on(a, b, seconds=900)
+    assert world.status().installation == OTHER
+    assert [each.stop_code for each in world.status().last_terminations] == [
+        "AdoptionFailed"
+    ] * ends
+    assert [each.arn for each in world.status().tasks] == [task] * (1 - ends)
+    assert world.ecs.tags[task]["fractal.co/retained"] == ("released" if ends else "false")
+    assert world.ecs.live() == [task], "nothing is launched while the annotation stands"
+    assert a.wire.of("stop_task") + b.wire.of("stop_task") == []
