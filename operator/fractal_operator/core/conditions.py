@@ -40,6 +40,19 @@ def conditions(
     return tuple(_dated(each, old.get(each.type), generation, now) for each in said)
 
 
+def stalled(
+    before: Iterable[Condition], reason: str, message: str, *, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """The conditions as they were, but with Stalled True for ``reason``; "": with Stalled False."""
+    said = {"Stalled": _condition("Stalled", bool(reason), reason or "NotStalled", message)}
+    if reason:
+        said["Reconciling"] = _condition("Reconciling", False, "Settled", "")
+    return tuple(
+        _dated(said[each.type], each, generation, now) if each.type in said else each
+        for each in before
+    )
+
+
 def _condition(kind: str, value: bool, reason: str, message: str) -> Condition:
     status = ConditionStatus.TRUE if value else ConditionStatus.FALSE
     return Condition(type=kind, status=status, reason=reason, message=message)

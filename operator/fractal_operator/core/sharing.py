@@ -17,10 +17,19 @@ another installation's: it may have one that this process does not know of yet.
 
 from fractal_models.container import Status
 from fractal_models.observed import ObservedTask
-from fractal_operator.core import annotations, ending, tokens
+from fractal_operator.core import annotations, conditions, ending, tokens
 from fractal_operator.core.annotations import ABANDON
-from fractal_operator.core.plan import Observation, Plan, Policy, TagTask, WriteStatus
+from fractal_operator.core.plan import (
+    Observation,
+    Plan,
+    Policy,
+    Problem,
+    TagTask,
+    WriteStatus,
+)
 from fractal_operator.core.state import State
+
+REFUSED = "TaggingFailed"
 
 
 def elsewhere(status: Status, install: str) -> bool:
@@ -58,9 +67,12 @@ def part(state: State) -> Plan | None:
     if task is None or task.stopping:
         return None
     asked = seen.retained.get(task.arn)
+    told = _told(seen, _refusal(task, asked.problem) if asked is not None else None)
     # What was tagged as ours since may be shown as it was before.
     if task.tag(tokens.TAG_RETAINED) == tokens.RELEASED and task.arn not in seen.adopted:
         return _release(seen)
+    if told != seen.status:
+        return Plan((WriteStatus(told),))
     if asked is not None and seen.now - asked.at < ending.STOP_AGAIN:
         return Plan(again_at=asked.at + ending.STOP_AGAIN, wants_sweep=asked.problem is None)
     tags = {**_owner(state), tokens.TAG_RETAINED: tokens.RELEASED}
@@ -75,4 +87,29 @@ def _owner(state: State) -> dict[str, str]:
 def _release(seen: Observation) -> Plan:
     if not seen.status.installation:
         return Plan(parted=True)
-    return Plan((WriteStatus(seen.status.model_copy(update={"installation": ""})),))
+    return Plan((WriteStatus(_told(seen, "").model_copy(update={"installation": ""})),))
+
+
+def _refusal(task: ObservedTask, problem: Problem | None) -> str:
+    """Why the task cannot be tagged, in words; "" if it can, or may yet by itself."""
+    if problem is None or problem.kind not in ("Rejected", "AccessDenied"):
+        return ""
+    return (
+        f"The object left the selector, but its ECS task {task.arn} cannot be tagged as released, "
+        f"without which nobody else may have it; it is tried again: {problem.message}"
+    )
+
+
+def _told(seen: Observation, refusal: str | None) -> Status:
+    """The status, saying ``refusal`` and nothing else anew; "": not any more, None: as before."""
+    status = seen.status
+    said = any(each.type == "Stalled" and each.reason == REFUSED for each in status.conditions)
+    if refusal is None or not (refusal or said):
+        return status
+    reason = REFUSED if refusal else ""
+    about = conditions.stalled(
+        status.conditions, reason, refusal, generation=seen.generation, now=seen.now
+    )
+    kind = "Stalled" if refusal else "Ready"
+    message = next((each.message for each in about if each.type == kind), "")
+    return status.model_copy(update={"conditions": about, "message": message})

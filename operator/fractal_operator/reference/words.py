@@ -114,7 +114,8 @@ REASONS: Mapping[str, str] = {
     "Succeeded": "The main container exited with code 0 and is not started again.",
     "Suspended": "`spec.operatingMode` is `Suspended`, and no task runs.",
     "Suspending": "The task is being stopped, because `spec.operatingMode` is `Suspended`.",
-    "TaggingFailed": "The task to be adopted cannot be tagged as this object's; it is tried again.",
+    "TaggingFailed": "The task cannot be tagged: as this object's, which adopts it, or as "
+    "released, so that another installation may have it (docs/splitting.md). It is tried again.",
     "RateLimited": "The object waits for its turn: AWS limits how many tasks may be launched or "
     "stopped in a second (docs/quotas.md).",
     "TaskRunning": "The task runs and is ready.",

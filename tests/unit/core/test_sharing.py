@@ -29,6 +29,8 @@ from fractal_models.observed import ObservedTask
 from fractal_operator.core import tokens
 from fractal_operator.core.annotations import ABANDON, PAUSED
 from fractal_operator.core.decide import decide
+from fractal_operator.core.ending import STOP_AGAIN
+from fractal_operator.core.events import transitions
 from fractal_operator.core.plan import (
     AddFinalizer,
     Launch,
@@ -124,12 +126,56 @@ def test_the_task_is_tagged_first_and_the_claim_goes_once_ecs_shows_that() -> No
     assert plan.again_at is not None
     late = replace(seen, retained={arn(): Stop(ago(30))})
     assert decide(late, POLICY).actions == (tag,)
-    refused = replace(seen, retained={arn(): Stop(ago(1), Problem("AccessDenied", "no", NOW))})
-    assert decide(refused, POLICY).wants_sweep is False
+    failed = replace(seen, retained={arn(): Stop(ago(1), Problem("Unavailable", "no", NOW))})
+    assert decide(failed, POLICY).wants_sweep is False
     shown = replace(seen, tasks=(released(),))
     status = written(decide(shown, POLICY))
     assert status == seen.status.model_copy(update={"installation": ""})
     assert decide(replace(shown, status=status), POLICY) == Plan(parted=True)
+
+
+def test_a_tag_that_aws_refuses_is_told_until_it_is_accepted() -> None:
+    seen = ours(selected=False)
+    problem = Problem("AccessDenied", "no ecs:TagResource" + "!" * 5000, NOW)
+    refused = replace(seen, retained={arn(): Stop(ago(1), problem)})
+    status = written(decide(refused, POLICY))
+    said = {each.type: each for each in status.conditions}
+    assert (said["Stalled"].status, said["Stalled"].reason) == ("True", "TaggingFailed")
+    assert "no ecs:TagResource" in said["Stalled"].message
+    assert status.message == said["Stalled"].message
+    assert said["Ready"] == seen.status.conditions[0]
+    assert [each.reason for each in transitions(UID, seen.status, status)] == ["TaggingFailed"]
+    told = replace(refused, status=Status.from_json(status.to_json()))
+    assert decide(told, POLICY).actions == ()
+    assert decide(told, POLICY).again_at == ago(1) + STOP_AGAIN
+    for asked in ({}, {arn(): Stop(ago(30), problem)}):  # another process; or once more
+        (tag,) = decide(replace(told, retained=asked), POLICY).actions
+        assert isinstance(tag, TagTask)
+    accepted = written(decide(replace(told, retained={arn(): Stop(NOW)}), POLICY))
+    assert accepted.to_json() == seen.status.to_json()
+    gone = written(decide(replace(told, tasks=(released(),)), POLICY))
+    let_go = seen.status.model_copy(update={"installation": ""})
+    assert gone.to_json() == let_go.to_json()
+
+
+def test_what_passes_by_itself_is_not_told() -> None:
+    seen = ours(selected=False)
+    throttled = Stop(ago(1), Problem("Throttled", "slow down", NOW))
+    assert decide(replace(seen, retained={arn(): throttled}), POLICY).actions == ()
+
+
+def test_what_needs_a_person_is_not_reconciling() -> None:
+    seen = ours(selected=False)
+    waiting = tuple(
+        each.model_copy(update={"status": "True"}) if each.type == "Reconciling" else each
+        for each in seen.status.conditions
+    )
+    status = seen.status.model_copy(update={"conditions": waiting})
+    refused = {arn(): Stop(ago(1), Problem("Rejected", "no", NOW))}
+    after = written(decide(replace(seen, status=status, retained=refused), POLICY))
+    true = [each.type for each in after.conditions if each.status == "True"]
+    assert "Stalled" in true
+    assert "Reconciling" not in true
 
 
 def test_without_a_task_the_claim_goes_at_once() -> None:

@@ -8,7 +8,7 @@ from tests.unit.shell.ecs_world import REGION
 from tests.unit.shell.process import INSTALL, KEY, POLICY, Process, World, running
 from tests.unit.shell.wire import run
 
-from fractal_models.errors import Unavailable
+from fractal_models.errors import AccessDenied, Unavailable
 from fractal_models.kube import ObjectKey
 from fractal_operator.core import orphans
 from fractal_operator.core.allow import Allow, Rule
@@ -88,6 +88,26 @@ def test_what_is_relabelled_changes_hands_with_its_task(world: World) -> None:
     assert world.kube.writes == writes
     assert a.wire.of("get") == []
     assert a.tasks.ours() == []
+
+
+def test_an_object_that_cannot_be_let_go_of_says_why_until_it_can(world: World) -> None:
+    a, b = started(world), started(world, B)
+    go_on(a, b)
+    a.wire.fail("tag_task", AccessDenied("ecs:TagResource is not allowed"), times=4)
+    world.kube.label(KEY, team="b")
+    go_on(a, b, seconds=100)
+    status = world.status()
+    (stalled,) = (each for each in status.conditions if each.type == "Stalled")
+    assert (status.installation, stalled.reason) == (INSTALL, "TaggingFailed")
+    assert "ecs:TagResource" in stalled.message
+    assert running(world)
+    told = [event for _, event in world.kube.events.values() if event.reason == "TaggingFailed"]
+    assert [(each.type, each.message) for each in told] == [("Warning", stalled.message)]
+    go_on(a, b, seconds=60)
+    assert world.status().installation == OTHER
+    assert [each.reason for each in world.status().conditions if each.type == "Stalled"] == [
+        "NotStalled"
+    ]
 
 
 def test_what_is_gone_is_told_apart_from_what_left(world: World) -> None:
