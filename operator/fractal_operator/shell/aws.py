@@ -48,6 +48,16 @@ SILENT_REGIONS = 8
 """For how many regions that never answered clients are kept: names can be made up without end."""
 
 
+def made(what: str, make: Callable[[], Answer]) -> Answer:
+    """The client or clients that ``make`` builds; raises Rejected where it fails."""
+    try:
+        return make()
+    except FractalError:
+        raise
+    except Exception as error:  # boto3 raises a bad profile, endpoint or region as anything
+        raise Rejected(f"cannot make {what}: {error}", code=type(error).__name__) from error
+
+
 class DaemonPool:
     """``size`` daemon threads that run functions for coroutines."""
 
@@ -145,18 +155,8 @@ class AwsEcs:
             return region.client
         with self._lock:
             if region.client is None:
-                region.client = self._made(name)
+                region.client = made(f"AWS clients for region {name!r}", lambda: self._make(name))
             return region.client
-
-    def _made(self, region: str) -> EcsClient:
-        try:
-            return self._make(region)
-        except FractalError:
-            raise
-        except Exception as error:  # boto3 raises a bad profile, endpoint or region as anything
-            raise Rejected(
-                f"cannot make AWS clients for region {region!r}: {error}", code=type(error).__name__
-            ) from error
 
     async def _run(
         self, name: str, call: Callable[[EcsClient], Answer], *, waits: bool = True

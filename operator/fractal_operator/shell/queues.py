@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from fractal_helpers.aws.sqs import SqsClient
-from fractal_models.errors import FractalError, Rejected, Unavailable
+from fractal_models.errors import Unavailable
 from fractal_models.task_events import Message
-from fractal_operator.shell.aws import DaemonPool
+from fractal_operator.shell.aws import DaemonPool, made
 from fractal_operator.shell.leader import NOT_LEADING
 
 
@@ -35,15 +35,5 @@ class SqsEvents:
         if not self._leads():
             raise Unavailable(NOT_LEADING)
         if self._client is None:
-            self._client = self._made()
+            self._client = made(f"the client of queue {self.name}", self._make)
         return self._client
-
-    def _made(self) -> SqsClient:
-        try:
-            return self._make()
-        except FractalError:
-            raise
-        except Exception as error:  # boto3 raises a bad profile, endpoint or region as anything
-            raise Rejected(
-                f"cannot make the client of queue {self.name}: {error}", code=type(error).__name__
-            ) from error
