@@ -17,6 +17,9 @@ CLUSTER = "fractal"
 SUBNET = "subnet-0f7ac7a1"
 """The operator's settings for objects that say nothing of where they run."""
 
+EVENTS = {"name": "task-events", "queue": "task-events", "region": REGION, "prefix": "fc/"}
+"""The rule that leads task events to the operator's queue, whatever the installation's name."""
+
 INSTANCES = 2
 """Container instances in each cluster."""
 

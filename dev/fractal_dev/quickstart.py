@@ -1,6 +1,7 @@
 """What ``fractal-dev demo`` and ``fractal-dev up`` do."""
 
 import fcntl
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -96,6 +97,9 @@ def _libpq(url: str) -> str:
 
 def _what_to_type(stack: Stack, examples: Path, psql: str) -> list[str]:
     hold = '{"operation": "RunTask", "phase": "after"}'
+    end = '{"started_by": "fc/", "exit_code": 1}'
+    mute = json.dumps({**landscape.EVENTS, "enabled": False})
+    heard = json.dumps(landscape.EVENTS)
     return [
         "",
         f"  export KUBECONFIG={stack.kubeconfig}",
@@ -109,11 +113,17 @@ def _what_to_type(stack: Stack, examples: Path, psql: str) -> list[str]:
         f"  curl {stack.ecs_url}/_ecs/holds -d '{hold}'      # keep back the next reply …",
         f"  curl {stack.ecs_url}/_ecs/release -d '{{}}'      # … and let it go",
         "",
+        "  # Task events, told within a second. All tasks end, and are launched again:",
+        f"  curl {stack.ecs_url}/_ecs/tasks/stop -d '{end}'",
+        "  # The rule is off: after a minute of changes untold sweeps take over (docs/events.md) …",
+        f"  curl {stack.ecs_url}/_ecs/events -d '{mute}'",
+        f"  curl {stack.ecs_url}/_ecs/events -d '{heard}'      # … and the rule is back",
+        "",
         "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION="
         f"{landscape.REGION} AWS_ENDPOINT_URL={stack.ecs_url}",
         f"  aws ecs list-tasks --cluster {landscape.CLUSTER}",
         "",
-        f"  psql {psql}      # tables: logs.container_history, hardware.user_containers",
+        f"  psql {psql}      # what to ask: docs/queries.md",
         f"  tail -f {stack.log}",
         "",
         "Ctrl-C ends it all. Kubernetes and ECS forget everything then; PostgreSQL does not.",

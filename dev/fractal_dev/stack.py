@@ -31,6 +31,8 @@ class Stack:
     kubectl: Kubectl
     ecs: EcsControl
     ecs_url: str
+    queue_url: str
+    """The queue of the events of all tasks that operators start."""
     operator: OperatorProcess
 
     def __init__(
@@ -94,6 +96,7 @@ class Stack:
             for cluster in each.providers:
                 server.ensure_cluster(cluster, region, landscape.INSTANCES)
         landscape.prepare(self.ecs_url, server.account_id, landscapes)
+        self.queue_url = self.ecs.put_rule(**landscape.EVENTS)
 
     def _settings(self) -> Mapping[str, str]:
         """Return the environment that makes the operator use this stack and nothing else."""
@@ -114,6 +117,7 @@ class Stack:
             "FRACTAL_CLUSTER": landscape.CLUSTER,
             "FRACTAL_SUBNETS": landscape.SUBNET,
             "FRACTAL_FAST_SWEEP_SECONDS": "1",
+            "FRACTAL_SQS_QUEUE_URL": self.queue_url,
             "FRACTAL_METRICS_HOST": "127.0.0.1",
             "FRACTAL_METRICS_PORT": "0",
             "FRACTAL_LOG_FORMAT": "text",
