@@ -155,7 +155,7 @@ class Settings(WatchSettings, DatabaseSettings, EventSettings, QuotaSettings):
     sweep_seconds: float = Field(
         60.0,
         description="Seconds between two sweeps over all tasks while nothing changes; longer where "
-        "that would take more than its share of the quota: 10 s for 1,000 tasks by default.",
+        "that would take more than its share of the quota: 4 s for 1,000 tasks by default.",
         ge=5,
         le=240,
     )
