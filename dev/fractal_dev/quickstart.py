@@ -115,7 +115,7 @@ def _what_to_type(stack: Stack, examples: Path, psql: str) -> list[str]:
         "",
         "  # Task events, told within a second. All tasks end, and are launched again:",
         f"  curl {stack.ecs_url}/_ecs/tasks/stop -d '{end}'",
-        "  # The rule is off: after a minute of changes untold sweeps take over (docs/events.md) …",
+        "  # No rule: within two minutes of a change sweeps take over, and the log says so …",
         f"  curl {stack.ecs_url}/_ecs/events -d '{mute}'",
         f"  curl {stack.ecs_url}/_ecs/events -d '{heard}'      # … and the rule is back",
         "",
