@@ -11,10 +11,11 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, Literal, TextIO
 
+from fractal_helpers.log_repeats import Repeats
 from fractal_helpers.redaction import MASK, escape, names_secret, redact, register_secret
 
 __all__ = ["Format", "configure", "fractal_log", "register_secret"]
@@ -45,8 +46,11 @@ def configure(
     format: Format = "auto",  # noqa: A002 - the word users know it by
     level: int | str = logging.INFO,
     stream: TextIO | None = None,
+    few: Collection[str] = (),
 ) -> None:
     """Send every log of the process to ``stream`` (default: standard error), replacing what was.
+
+    Of the loggers ``few`` only some warnings of each kind are written: see ``Repeats``.
 
     ``auto`` is text on a terminal and JSON elsewhere. Loggers of libraries that dump payloads are
     held above the level at which they do, whatever ``level`` is. Python warnings are logged too.
@@ -55,6 +59,7 @@ def configure(
     text = format == "text" or (format == "auto" and target.isatty())
     handler = _Handler(target)
     handler.setFormatter(_TextFormatter() if text else _JsonFormatter())
+    handler.addFilter(Repeats(few))
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

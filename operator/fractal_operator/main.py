@@ -43,6 +43,12 @@ from fractal_operator.shell.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
+_TOLD_OF_EACH = tuple(
+    f"fractal_operator.shell.{name}"
+    for name in ("bystander", "calls", "launches", "observe", "workers")
+)
+"""Loggers that warn of each object, cluster or call that has the same trouble."""
+
 
 class SystemClock:
     """The real time."""
@@ -60,7 +66,7 @@ class SystemClock:
 async def run(settings: Settings, deadman: DeadMan) -> None:
     """Run the operator until SIGTERM or SIGINT; raises FractalError if it cannot start or go on."""
     deadman.follow(asyncio.get_running_loop())
-    logs.configure(settings.log_format, settings.log_level)
+    logs.configure(settings.log_format, settings.log_level, few=_TOLD_OF_EACH)
     stop = asyncio.Event()
     _set_on_signals(stop)
     registry = CollectorRegistry()
