@@ -119,8 +119,9 @@ def _what_to_type(stack: Stack, examples: Path, psql: str) -> list[str]:
         f"  curl {stack.ecs_url}/_ecs/events -d '{mute}'",
         f"  curl {stack.ecs_url}/_ecs/events -d '{heard}'      # … and the rule is back",
         "",
-        "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION="
-        f"{landscape.REGION} AWS_ENDPOINT_URL={stack.ecs_url}",
+        f"  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION={landscape.REGION}",
+        # The CLI's first release, and boto3, know only this name of it.
+        f"  export AWS_DEFAULT_REGION={landscape.REGION} AWS_ENDPOINT_URL={stack.ecs_url}",
         f"  aws ecs list-tasks --cluster {landscape.CLUSTER}",
         "",
         f"  psql {psql}      # what to ask: docs/queries.md",
