@@ -56,6 +56,7 @@ class Leader:
         self._from, self._until = -inf, -inf  # leads between these monotonic times
         self._held: Lease | None = None  # as this process wrote it last; None: to be read first
         self._rival: Lease | None = None  # what a rival's Lease says, as it was seen last
+        self._told = ""  # who was last said to lead
         self._rival_until = -inf  # a rival may lead before this monotonic time
         self._trouble = ""
 
@@ -91,6 +92,8 @@ class Leader:
             lease = await self._kube.get_lease(self._key, self._timeout())
             self._judge(lease)
             if self._clock.monotonic() < self._rival_until:
+                if lease is not None:
+                    self._tell(leases.holder(lease))
                 return follows()
         began, timeout = self._clock.monotonic(), self._timeout()
         spec = leases.claimed(lease, self._identity, self._terms.lease, self._clock.now())
@@ -114,6 +117,11 @@ class Leader:
             self._rival = leases.spec_of(lease)
             seconds = leases.lasts(lease, self._terms.lease)
             self._rival_until = self._clock.monotonic() + seconds
+
+    def _tell(self, rival: str) -> None:
+        if rival != self._told:
+            self._told = rival
+            log.info("%s stands by: %s leads by lease %s", self._identity, rival, self._key)
 
     def _timeout(self) -> float:
         """Half of ``renew``, so that a call which hangs costs one try; never beyond the lead."""

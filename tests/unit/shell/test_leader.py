@@ -610,6 +610,18 @@ def test_why_it_cannot_lead_is_said_once_with_what_to_do(
     assert one.told == ["leads"]
 
 
+def test_who_stands_by_says_so_once_and_for_whom(
+    election: Election, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    election.enter("one")
+    election.run(20)
+    election.enter("two")
+    election.run(60)
+    told = [each.getMessage() for each in caplog.records if "stands by" in each.getMessage()]
+    assert told == [f"two stands by: one leads by lease {KEY}"]
+
+
 def test_who_leads_is_told_by_an_event_on_the_lease(election: Election) -> None:
     one = election.enter("one")
     election.run(STEP)
