@@ -80,7 +80,9 @@ async def run(settings: Settings, deadman: DeadMan) -> None:
     )
     try:
         install = await install_id(settings, kube)
-        log.info("installation %s starts", install)
+        namespaces = ", ".join(settings.namespaces) or "all"
+        labels = str(settings.label_selector) or "any"
+        log.info("installation %s starts: namespaces %s, labels %s", install, namespaces, labels)
         if not settings.allow:
             log.warning(
                 "FRACTAL_ALLOW is not set: whoever may create FractalContainers may use every "

@@ -23,6 +23,8 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
         given = {
             "KUBECONFIG": str(tmp_path / "config"),
             "FRACTAL_INSTALL_ID": "lab",
+            "FRACTAL_NAMESPACES": "blue,green",
+            "FRACTAL_LABEL_SELECTOR": "team=a",
             "FRACTAL_METRICS_HOST": "127.0.0.1",
             "FRACTAL_METRICS_PORT": str(port),
         }
@@ -37,6 +39,7 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
         )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
+    assert "installation lab starts: namespaces blue, green, labels team=a" in done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"cannot serve /metrics and /healthz on 127.0.0.1:{port}: ")
     assert "FRACTAL_METRICS_PORT" in last
