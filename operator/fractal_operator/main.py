@@ -1,6 +1,7 @@
 """The composition root: the only module that knows every part and puts them together."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -49,6 +50,11 @@ _TOLD_OF_EACH = tuple(
 )
 """Loggers that warn of each object, cluster or call that has the same trouble."""
 
+_COLLECT_AFTER = (25_000, 10, 10)
+"""Python's thresholds of garbage collection (default 700, 10, 10). Nearly all that is let go of is
+freed by its reference count, while each full collection walks all objects' data: at 5,000 objects
+one took 0.2 s of the event loop and all together 14 % of the CPU of a mass launch."""
+
 
 class SystemClock:
     """The real time."""
@@ -65,6 +71,7 @@ class SystemClock:
 
 async def run(settings: Settings, deadman: DeadMan) -> None:
     """Run the operator until SIGTERM or SIGINT; raises FractalError if it cannot start or go on."""
+    gc.set_threshold(*_COLLECT_AFTER)
     deadman.follow(asyncio.get_running_loop())
     logs.configure(settings.log_format, settings.log_level, few=_TOLD_OF_EACH)
     stop = asyncio.Event()

@@ -87,7 +87,8 @@ class Hearing:
             for known in untold
             if _newer(known.version, told(known.uid)) and self._selects(known)
         }
-        self._told = {uid: each for uid, each in self._told.items() if self._objects.key(uid)}
+        if len(self._told) > len(self._objects):
+            self._told = {uid: each for uid, each in self._told.items() if self._objects.key(uid)}
 
     def _selects(self, known: Known) -> bool:
         """Whether the watch tells of the object: of one that left the selector it does not."""
