@@ -11,8 +11,9 @@ POINTS = 201
 @dataclass(frozen=True)
 class Options:
     """One run. ``quotas`` scales AWS's buckets in the fake, 0: none; ``settings`` are added to the
-    operator's environment. Times in seconds: ``hold`` converged, ``linger`` after the restart.
-    Without ``deletion`` the run ends then."""
+    operator's environment. Times in seconds: ``settle`` after the last object runs, until what its
+    launch still owes is done, ``hold`` converged, ``linger`` after the restart. Without
+    ``deletion`` the run ends then."""
 
     subject: str
     objects: int
@@ -23,6 +24,7 @@ class Options:
     quotas: float
     settings: dict[str, str]
     deletion: bool = True
+    settle: float = 75.0
     linger: float = 10.0
     patience: float = 1800.0
     start_seconds: float = 1.5

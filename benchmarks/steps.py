@@ -42,7 +42,7 @@ class Run:
                 await self._ready(child, "start")
                 async with self._phase("apply", child):
                     await self._apply()
-                await asyncio.sleep(5)
+                await asyncio.sleep(self._options.settle)
                 async with self._phase("hold", child):
                     await asyncio.sleep(self._options.hold)
                 async with self._phase("stops", child):

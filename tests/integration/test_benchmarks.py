@@ -27,6 +27,7 @@ def run(subject: str, *, events: bool = False) -> Result:
             stop_span=1,
             quotas=0,
             settings={**SETTINGS, "FRACTAL_SWEEP_SECONDS": "5", "FRACTAL_FAST_SWEEP_SECONDS": "1"},
+            settle=1,
             linger=1,
             patience=120,
             start_seconds=0.3,
