@@ -36,7 +36,7 @@ class Repeats(logging.Filter):
         kind = (record.name, str(record.msg))
         with self._lock:
             since, count = self._seen.get(kind, (record.created, 0))
-            if record.created - since >= PERIOD:
+            if abs(record.created - since) >= PERIOD:  # a clock may be set back
                 if count > FEW:
                     _add(record, "left_out", count - FEW)
                 since, count = record.created, 0

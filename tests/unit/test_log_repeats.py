@@ -65,6 +65,14 @@ def test_a_few_of_a_kind_are_written_and_the_next_period_says_how_many_were_not(
     assert "left_out" not in later
 
 
+def test_a_clock_that_is_set_back_silences_nothing_for_longer(stream: io.StringIO) -> None:
+    for _ in range(2 * FEW):
+        tell("again", at=100 * PERIOD)
+    tell("again", at=1.0)
+    assert len(told(stream)) == FEW + 1
+    assert told(stream)[-1]["left_out"] == FEW
+
+
 def test_what_came_seldom_is_never_left_out(stream: io.StringIO) -> None:
     for number in range(100):
         tell("sweep of %s failed", number, at=number * PERIOD / (FEW - 1))
