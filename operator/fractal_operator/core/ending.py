@@ -204,6 +204,8 @@ def _retain(state: State) -> Verdict | None:
     if task is None:
         return Verdict(state, situation, reads=lookups(state), again_at=state.now + STOP_AGAIN)
     done = state.seen.retained.get(task.arn)
+    if done is not None and done.released:
+        done = None  # tagged before the deletion, as a task whose object lives on
     if done is not None and done.problem is None:
         return None
     if done is not None and state.now - done.at < STOP_AGAIN:

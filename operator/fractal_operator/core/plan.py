@@ -152,12 +152,14 @@ class Launch:
 class Stop:
     """This process's last StopTask (or TagResource) of one task, and why it failed if it did.
 
-    ``turn`` is when it could be asked for at last, if it had to wait for its turn.
+    ``turn`` is when it could be asked for at last, if it had to wait for its turn. ``released``:
+    the tag was to say that the object's installation lets go of the task, not that it is retained.
     """
 
     at: datetime
     problem: Problem | None = None
     turn: datetime | None = None
+    released: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from fractal_operator.core.plan import (
     StopTask,
     TagTask,
 )
-from fractal_operator.core.tokens import KEPT, TAG_RETAINED
+from fractal_operator.core.tokens import KEPT, RELEASED, TAG_RETAINED
 from fractal_operator.metrics import Metrics
 from fractal_operator.ports import Clock, Ecs
 from fractal_operator.shell.memory import Memory
@@ -62,17 +62,18 @@ class Calls:
     async def tag_task(self, memory: Memory, action: TagTask) -> None:
         """Put tags on a task: as kept, or as the object's own."""
         now = self._clock.now()
-        kept = action.tags.get(TAG_RETAINED) in KEPT
+        value = action.tags.get(TAG_RETAINED)
+        kept, released = value in KEPT, value == RELEASED
         answers, others = memory.retained, memory.adopted
         if not kept:
             answers, others = others, answers
         try:
             await self._ecs.tag_task(action.region, action.arn, action.tags)
         except FractalError as error:
-            answers[action.arn] = Stop(now, problem_of(error, now))
+            answers[action.arn] = Stop(now, problem_of(error, now), released=released)
             log.warning("tagging %s failed: %s", action.arn, error)
         else:
-            answers[action.arn] = Stop(now)
+            answers[action.arn] = Stop(now, released=released)
             others.pop(action.arn, None)  # overwritten
 
     def _observed(self, arn: TaskArn, task: ObservedTask | None, now: datetime) -> None:

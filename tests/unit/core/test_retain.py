@@ -59,6 +59,12 @@ def test_it_is_never_stopped_and_a_refusal_is_tried_again_later() -> None:
     assert isinstance(again, TagTask)
 
 
+@pytest.mark.parametrize("answer", [TAGGED, REFUSED])
+def test_that_it_was_let_go_of_before_marks_it_not(answer: Stop) -> None:
+    _, plan = settled(deleted(retained={arn(): replace(answer, released=True)}))
+    assert plan.actions == (TagTask(REGION, arn(), {"fractal.co/retained": "true"}),)
+
+
 def test_after_five_minutes_of_refusals_it_says_so() -> None:
     seen, _ = settled(deleted(retained={arn(): REFUSED}))
     seen, _ = settled(replace(seen, now=NOW + timedelta(minutes=6)))

@@ -110,6 +110,21 @@ def test_an_object_that_cannot_be_let_go_of_says_why_until_it_can(world: World) 
     ]
 
 
+def test_what_is_deleted_while_it_is_let_go_of_is_retained_all_the_same(world: World) -> None:
+    key = replace(KEY, name="kept")
+    world.kube.create(key, {**SPEC, "deletionPolicy": "Retain"}, labels={"team": "a"})
+    a = started(world)
+    go_on(a)
+    (task,) = world.ecs.live(world.kube.objects[key]["metadata"]["uid"])
+    world.kube.label(key, team="b")
+    run(a.settle())
+    assert world.ecs.tags[task]["fractal.co/retained"] == "released"
+    world.kube.delete(key)
+    go_on(a)
+    assert key not in world.kube.objects
+    assert world.ecs.tags[task]["fractal.co/retained"] == "true"
+
+
 def test_what_is_gone_is_told_apart_from_what_left(world: World) -> None:
     a = started(world)
     go_on(a)
