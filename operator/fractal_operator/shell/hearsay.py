@@ -33,7 +33,8 @@ class Hearsay:
     def tell(self, task: ObservedTask) -> None:
         """An event has told of the end of a task that is not known to have ended."""
         if task.arn not in self._told:
-            self._told[task.arn] = task, task.stopped_at or self._clock.now()
+            now = self._clock.now()
+            self._told[task.arn] = task, min(task.stopped_at or now, now)
             self._fresh[task.arn] = None
 
     def of(self, arn: TaskArn) -> ObservedTask | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -624,6 +625,22 @@ def test_a_forged_end_of_a_task_that_ecs_does_not_show_yet_launches_nothing(benc
     until(process, running)
     assert world.ecs.live() == [first]
     assert len(world.ecs.launches) == 1
+
+
+def test_an_end_that_is_said_to_be_yet_to_come_is_not_asked_about_for_ever(bench: Bench) -> None:
+    arn = bench.ours()
+    future = bench.world.clock.now() + timedelta(days=365)
+    tasks = [bench.world.ecs.tasks[arn], replace(bench.world.ecs.tasks[arn], arn=task_arn("ghost"))]
+    for each in tasks:
+        bench.queue.send(event_of(replace(ended(each, version=99), stopped_at=future)))
+    bench.poll()
+    bench.confirm()
+    bench.world.clock.advance(301)
+    for _ in range(2):
+        asked = len(bench.process.wire.of("describe_tasks"))
+        run(bench.process.observer.ring(bench.process.main()))
+    assert len(bench.process.wire.of("describe_tasks")) == asked
+    assert bench.process.observer.heard(arn) == bench.sight(arn)
 
 
 def test_all_ends_of_a_moment_are_confirmed_in_one_call(bench: Bench) -> None:
