@@ -9,7 +9,7 @@ after that was no end.
 
 import logging
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fractal_models.observed import ObservedTask, TaskArn
 from fractal_operator.core import tokens
@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 CALL = 100
 """How many tasks one DescribeTasks takes."""
+
+FORGOTTEN_AFTER = timedelta(hours=1)
+"""About as long as ECS itself tells of a task that has ended."""
 
 
 class Hearsay:
@@ -67,6 +70,12 @@ class Hearsay:
     def missed(self, arn: TaskArn) -> None:
         """ECS does not know a task: what becomes of it, others find out if it stays so."""
         if self._expired(arn):
+            self._drop(arn)
+
+    def prune(self) -> None:
+        """Forget the ends that ECS has told nothing of for long, as where a cluster is gone."""
+        oldest = self._clock.now() - FORGOTTEN_AFTER
+        for arn in [arn for arn, (_, at) in self._told.items() if at < oldest]:
             self._drop(arn)
 
     def _expired(self, arn: TaskArn) -> bool:

@@ -128,6 +128,7 @@ class Observer:
         for uid in sorted(waiting):
             self._wake(uid)
         self.tasks.prune(began)
+        self._hearsay.prune()
         self._forget_addresses()
         return complete
 

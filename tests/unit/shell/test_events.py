@@ -643,6 +643,21 @@ def test_an_end_that_is_said_to_be_yet_to_come_is_not_asked_about_for_ever(bench
     assert bench.process.observer.heard(arn) == bench.sight(arn)
 
 
+def test_an_end_in_a_cluster_that_is_gone_is_not_remembered_for_ever(bench: Bench) -> None:
+    arn = bench.ours()
+    bench.queue.send(event_of(ended(bench.world.ecs.tasks[arn])))
+    bench.poll()
+    gone = Rejected("no such cluster", code="ClusterNotFoundException")
+    bench.process.wire.fail("list_tasks", gone, times=2)
+    run(bench.process.observer.sweep(bench.process.main()))
+    end = bench.process.observer.heard(arn)
+    assert end is not None
+    assert end.stopped
+    bench.world.clock.advance(3601)
+    run(bench.process.observer.sweep(bench.process.main()))
+    assert bench.process.observer.heard(arn) == bench.sight(arn)
+
+
 def test_all_ends_of_a_moment_are_confirmed_in_one_call(bench: Bench) -> None:
     for number in range(150):
         bench.world.ecs.put(f"many-{number}", started_by(INSTALL, f"uid-{number}", 1))
