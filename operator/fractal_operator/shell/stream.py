@@ -8,6 +8,7 @@ themselves again. What they do not count for, the sweeps do (observe.py).
 
 import logging
 from collections.abc import Callable
+from math import inf
 
 from fractal_models.observed import ObservedTask, TaskArn
 from fractal_operator.ports import Clock
@@ -24,7 +25,8 @@ BEHIND_SECONDS = 10.0
 """For how long news has to be as old as that: one late event is no queue that is behind."""
 
 GRACE_SECONDS = 60.0
-"""Within this an event has to tell what a look at ECS has shown."""
+"""Within this an event has to tell what a look at ECS has shown; of a queue that is behind, once it
+has been read so far."""
 
 DISTRUST_SECONDS = 300.0
 """For so long at least events are not relied on after one was missed."""
@@ -41,6 +43,7 @@ class Stream:
         self._clock = clock
         self._missed = missed
         self._heard_at: float | None = None
+        self._read_until = -inf  # what was sent before has come, but for a few that are late
         self._behind_since: float | None = None
         self._silent_since: float | None = None
         self._ahead: dict[TaskArn, tuple[ObservedTask, float]] = {}
@@ -50,6 +53,7 @@ class Stream:
     def heard(self, lag: float) -> None:
         """The queue has answered; its newest message is ``lag`` seconds old, 0 without any."""
         now = self._heard_at = self._clock.monotonic()
+        self._read_until = max(self._read_until, now - max(lag, 0.0))
         if lag <= LAG_SECONDS:
             self._behind_since = None
         elif self._behind_since is None:
@@ -87,12 +91,11 @@ class Stream:
 
     def _settle(self) -> None:
         """Of what a look has shown, find what no event has told in time."""
-        now = self._clock.monotonic()
-        late = [arn for arn, (_, deadline) in self._ahead.items() if deadline <= now]
+        late = [arn for arn, (_, at) in self._ahead.items() if at <= self._read_until]
         for arn in late:
             del self._ahead[arn]
         if late:
-            self._silent_since = now
+            self._silent_since = self._clock.monotonic()
             self._missed(len(late))
 
     def _problem(self) -> str:
