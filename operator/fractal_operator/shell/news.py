@@ -1,7 +1,7 @@
 """How this process gets to know the objects: by the watch, and by lists for what that misses."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fractal_models.errors import AccessDenied, FractalError
@@ -24,6 +24,10 @@ RESYNC_SECONDS = 600.0
 EMPTY_SECONDS = 15.0
 """The same while there is no object: after the CRD was deleted and installed again kopf's watch may
 miss that it is served, and with nothing to list a list costs nothing."""
+
+SLICE, SLICE_SECONDS = 100, 0.1
+"""So many objects are looked at again at a time, and how long until the next ones: 10,000 at once
+held up what happened meanwhile for six seconds."""
 
 
 class News:
@@ -102,6 +106,7 @@ class News:
             # Labels may have been edited while nobody ran, and so may the selector.
             for body in await self._kube.claimed(self._install):
                 self.event("", body)
+        keys: list[ObjectKey] = []
         for body in listed:
             known = self._objects.known(key_of(body))
             if known is not None and older(body, known):
@@ -109,7 +114,9 @@ class News:
                 continue
             before.pop(uid_of(body), None)
             self.event("", body)
-            self._agenda.look(key_of(body))
+            keys.append(key_of(body))
+        if not self.listed:
+            self._look(keys)
         refused: set[str] = set()
         for uid, key in before.items():
             # A list may be older than an object just made or written; but after a restore of etcd
@@ -123,8 +130,21 @@ class News:
         self._reconciler.settle()
         if self.listed and self._agenda.led.is_set():
             self._drop_clusters()
+        if self.listed:
+            await self._look_again(keys)
         self.listed = True
         self._health.set(FIRST_LIST)
+
+    def _look(self, keys: Iterable[ObjectKey]) -> None:
+        for key in keys:
+            self._agenda.look(key)
+
+    async def _look_again(self, keys: Sequence[ObjectKey]) -> None:
+        """Look at all, a few at a time: what happens meanwhile would wait for all of them."""
+        for start in range(0, len(keys), SLICE):
+            if start:
+                await self._clock.sleep(SLICE_SECONDS)
+            self._look(keys[start : start + SLICE])
 
     def _drop_clusters(self) -> None:
         """Drop those that no object leads to any more."""

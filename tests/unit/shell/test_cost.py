@@ -4,6 +4,7 @@ Whatever looks at all objects takes steps in proportion to their number, and wha
 few seconds takes as many whatever their number: nothing grows faster.
 """
 
+import asyncio
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from fractal_helpers import bodies
 from fractal_models.kube import ObjectKey
 from fractal_operator.shell import objects
 from fractal_operator.shell.gauges import Gauges
+from fractal_operator.shell.news import SLICE, SLICE_SECONDS
 
 FEW, MANY = 20, 40
 SPEC = {"taskDefinition": "web"}
@@ -151,6 +153,27 @@ def test_what_comes_round_every_few_seconds_takes_no_more_steps_for_more_objects
         ring(process)()
         counts[count] = {"gauges": steps(gauges.look), "ring": steps(ring(process))}
     assert counts[FEW] == counts[MANY]
+
+
+def test_a_later_list_asks_for_few_looks_at_a_time() -> None:
+    """What happens meanwhile waits for those, and not for a look at every object."""
+    world, count = World(), 2 * SLICE + 1
+    for key in keys(count):
+        world.kube.create(key, SPEC)
+    process = restarted(world)
+    depths: list[int] = []
+
+    async def listing() -> None:
+        listing = asyncio.create_task(process.news._list())
+        while not listing.done():
+            await asyncio.sleep(0)
+            depths.append(process.queue.depth())
+            while (key := process.queue.take()) is not None:
+                process.queue.done(key)
+            process.clock.advance(SLICE_SECONDS)
+
+    asyncio.run(listing())
+    assert (max(depths), sum(depths)) == (SLICE, count)
 
 
 def test_what_looks_at_all_objects_decodes_none(monkeypatch: pytest.MonkeyPatch) -> None:
