@@ -103,7 +103,8 @@ def test_a_right_that_is_taken_away_is_missed_and_given_back_all_goes_on(
     def settled() -> bool:
         keep_up(operator)
         end_of_short(world)
-        return world.get("short") is None and world.condition("ada", "Ready")["status"] == "True"
+        ready = world.condition("ada", "Ready").get("status") == "True"
+        return world.get("short") is None and ready
 
     until(settled, "all is as it should be")
     world.patch("ada", spec={"operatingMode": "Suspended"})

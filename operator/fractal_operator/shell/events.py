@@ -12,6 +12,7 @@ dead-letter queue.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from fractal_models.errors import FractalError, Rejected
 from fractal_models.observed import ObservedTask
@@ -65,6 +66,7 @@ class Pollers:
         self._health = health
         self._leads = leads
         self._failures = 0
+        self._refused_at = -inf
         self._patience = SHORT_SECONDS
         self._deletes = True
         self._pollers = 0
@@ -81,10 +83,12 @@ class Pollers:
         """Receive, take in and delete one batch; for how many seconds to pause then."""
         if not self._looked():
             return WAIT_SECONDS
+        asked_at = self._clock.monotonic()
         try:
             messages = await self._queue.receive(self._patience)
             self._patience = LONG_SECONDS
-            self._hear(messages)
+            if asked_at >= self._refused_at:  # else another poller knows better by now
+                self._hear(messages)
             done = await self._take(messages)
             if done and self._leads():
                 await self._delete(done)
@@ -121,6 +125,7 @@ class Pollers:
 
     def _failed(self, error: FractalError) -> float:
         if isinstance(error, Rejected):
+            self._refused_at = self._clock.monotonic()
             self._stream.refused()
         if not self._failures:
             log.warning("the queue of task events does not answer: %s", error)

@@ -435,6 +435,29 @@ def later(bench: Bench, seconds: float) -> None:
         bench.poll()
 
 
+def test_an_answer_that_was_asked_for_before_the_queue_refused_does_not_outweigh_that(
+    bench: Bench,
+) -> None:
+    """A queue that is deleted answers the long polls that are under way."""
+    stream, pollers = bench.process.shell.stream, bench.process.shell.pollers
+    assert pollers is not None
+    bench.poll()
+    assert stream.healthy()
+    bench.process.wire.suspends = True
+    early = pollers.round()
+    early.send(None)
+    bench.process.wire.suspends = False
+    bench.world.clock.advance(1)
+    bench.queue.down = Rejected("gone")
+    bench.poll()
+    assert not stream.healthy()
+    bench.queue.down = None
+    run(early)
+    assert not stream.healthy()
+    bench.poll()
+    assert stream.healthy()
+
+
 def test_while_events_are_relied_on_a_sweep_is_an_audit(bench: Bench) -> None:
     bench.poll()
     later(bench, 60)
