@@ -75,6 +75,7 @@ class Observer:
         self._stream = stream
         self._confirmed = confirmed_losses
         self._hearsay = Hearsay(clock)
+        self._locating: dict[TaskArn, ObservedTask] = {}  # told by events, without address yet
 
     def request_sweep(self, cluster: Cluster, uid: str) -> None:
         """Have a cluster swept at the next opportunity, and ``uid`` woken when it has been."""
@@ -283,7 +284,8 @@ class Observer:
             old = None
         self.tasks.observe(task)
         if self.tasks.announced(task.arn):
-            self._stream.shown(self._hearsay.of(task.arn) or old, task)
+            told = self._hearsay.of(task.arn) or self._locating.get(task.arn)
+            self._stream.shown(told or old, task)
         self._hearsay.shown(task)
 
     def _is_contradicted(self, old: ObservedTask, new: ObservedTask) -> bool:
@@ -308,7 +310,12 @@ class Observer:
                 waiting.append(task)
             else:
                 self.tasks.observe(task, launched=True)
-        await self._locate(cluster, tuple(waiting))
+        self._locating |= {task.arn: task for task in waiting}
+        try:
+            await self._locate(cluster, tuple(waiting))
+        finally:
+            for task in waiting:
+                self._locating.pop(task.arn, None)
         for task in waiting:
             self.tasks.observe(task, launched=True)
 

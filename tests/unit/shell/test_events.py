@@ -547,6 +547,28 @@ def test_a_rule_that_is_gone_is_noticed_by_what_the_ring_sees(bench: Bench) -> N
     assert bench.process.value("fractal_events_missed_total") == 1
 
 
+def test_what_an_event_told_is_not_missed_while_its_address_is_asked_for(bench: Bench) -> None:
+    """At a mass launch addresses take long, and sweeps showed first what events had told."""
+    world, process, pollers = bench.world, bench.process, bench.process.shell.pollers
+    assert pollers is not None
+    world.kube.create(KEY, SPEC)
+    run(process.settle())
+    (arn,) = world.ecs.live()
+    bench.poll()
+    world.ecs.go(arn, "RUNNING")
+    bench.tell(arn)
+    process.wire.suspends = True
+    round_ = pollers.round()
+    while process.wire.next != "addresses":
+        round_.send(None)
+    process.wire.suspends = False
+    run(process.observer.sweep(process.main()))
+    run(round_)
+    later(bench, 60)
+    assert process.shell.stream.healthy()
+    assert not process.value("fractal_events_missed_total")
+
+
 def test_running_with_its_address_is_one_write(bench: Bench) -> None:
     world, process = bench.world, bench.process
     world.kube.create(KEY, SPEC)
