@@ -27,6 +27,7 @@ from tests.e2e.stack import World, container, until
 from fractal_models.kube import API_VERSION, GROUP, KIND, PLURAL
 
 CRD = f"{PLURAL}.{GROUP}"
+CLUSTERS = "clusterrole,clusterrolebinding"
 
 pytestmark = pytest.mark.alone  # each has the CRD, or every namespace, to itself
 
@@ -124,10 +125,10 @@ def test_install_upgrade_rollback_uninstall_and_install_again(
         history = [(each["revision"], each["status"]) for each in config.history(RELEASE)]
         assert history == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
 
+        all_of_it = {("Deployment", RELEASE), ("ClusterRole", f"{namespace}:{RELEASE}")}
+        assert left(api, namespace) > all_of_it
         config.uninstall(RELEASE, timeout=TIMEOUT)
-        of_release = ("-l", f"app.kubernetes.io/instance={RELEASE}")
-        kinds = "deployment,service,serviceaccount,clusterrole,clusterrolebinding"
-        until(lambda: get(api, "-A", kinds, *of_release) == _NOTHING, "all of it is gone")
+        until(lambda: not left(api, namespace), "all of it is gone")
         kept = get(api, "-n", namespace, "fc", "ada")
         assert kept is not None
         assert kept["spec"]["user"] == "ada@example.org"
@@ -139,7 +140,17 @@ def test_install_upgrade_rollback_uninstall_and_install_again(
         assert get(api, "-n", namespace, "fc", "ada") is not None
 
 
-_NOTHING = {"apiVersion": "v1", "items": [], "kind": "List", "metadata": {"resourceVersion": ""}}
+def left(api: Api, namespace: str) -> set[tuple[str, str]]:
+    """Kind and name of what is there of the namespace's release; not of another test's, whose
+    namespace may still be going."""
+    found = set()
+    of_release = ("-l", f"app.kubernetes.io/instance={RELEASE}")
+    for kinds in ("deployment,service,serviceaccount,role,rolebinding", CLUSTERS):
+        listed = get(api, "-n", namespace, kinds, *of_release)
+        assert listed is not None
+        found |= {(each["kind"], each["metadata"]["name"]) for each in listed["items"]}
+    ours = f"{namespace}:{RELEASE}"
+    return {(kind, name) for kind, name in found if name == ours or not kind.startswith("Cluster")}
 
 
 def test_the_database_is_migrated_before_the_operator_starts(
