@@ -45,9 +45,10 @@ class Hearsay:
         told = self._told.get(arn)
         return told[0] if told is not None else None
 
-    def waits(self, cluster_arn: str) -> bool:
-        """Whether events have told of ends in a cluster that ECS has not been asked about yet."""
-        return bool(_under(cluster_arn, self._fresh))
+    def calls(self, cluster_arn: str) -> int:
+        """How many calls it takes to ask ECS about the ends in a cluster that events have told of
+        and that it has not been asked about yet."""
+        return -(-len(_under(cluster_arn, self._fresh)) // CALL)
 
     def take(self, cluster_arn: str) -> list[TaskArn]:
         """The tasks of those ends, as many as one call describes; they are asked about now."""

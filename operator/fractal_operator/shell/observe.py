@@ -220,11 +220,12 @@ class Observer:
 
     def unconfirmed(self, cluster: Cluster) -> bool:
         """Whether events have told of ends in a cluster that ECS has not been asked about yet."""
-        return cluster.info is not None and self._hearsay.waits(cluster.arn)
+        return cluster.info is not None and self._hearsay.calls(cluster.arn) > 0
 
     async def confirm(self, cluster: Cluster) -> None:
-        """Ask ECS about such ends, in one call."""
-        await self._describe(cluster, self._hearsay.take(cluster.arn))
+        """Ask ECS about those that have been told of by now, as fast as the quota allows."""
+        for _ in range(self._hearsay.calls(cluster.arn)):
+            await self._describe(cluster, self._hearsay.take(cluster.arn))
 
     async def _describe(self, cluster: Cluster, asked: Collection[TaskArn]) -> None:
         now = self._clock.now()
