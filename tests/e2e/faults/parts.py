@@ -144,13 +144,12 @@ def credentials(api: Api, namespace: str, folder: Path) -> Iterator[str]:
         yield api.kubeconfig
         return
     place: Any = SimpleNamespace(api=api, namespace=namespace, folder=folder)
-    values = {"crds": {"enabled": False}, "watch": {"namespaces": [namespace]}}
+    values = {"crds": {"enabled": False}, "watch": {"namespaces": [namespace]}} | rights.UNCHECKED
     with helm.Config(kubeconfig_path=api.kubeconfig, namespace=namespace) as config:
         config.install(rights.CHART, rights.RELEASE, values, timeout=TIMEOUT)
         with rights.credentials(place) as kubeconfig:
             yield str(kubeconfig)
-        for kind in ("clusterrole", "clusterrolebinding"):  # all else goes with the namespace
-            api.kubectl("delete", kind, f"{namespace}:{rights.RELEASE}", "--wait=false")
+        config.uninstall(rights.RELEASE, timeout=TIMEOUT)
 
 
 @contextmanager
