@@ -27,17 +27,13 @@ class Agenda:
         self.news = asyncio.Event()
 
     def wake(self, uid: str) -> None:
-        """Something of the object with this uid has changed."""
+        """ECS has news of the object with this uid, or it holds what others wait for: it comes
+        before those of its namespace. In a launch of thousands at once a task that runs would
+        be told of as the last of them."""
         key = self.objects.key(uid)
-        if key is not None:
-            self.look(key)
-
-    def hurry(self, uid: str) -> None:
-        """The same, and it holds what others wait for: it comes before those of its namespace."""
-        self.wake(uid)
-        key = self.objects.key(uid)
-        if key is not None:
+        if key is not None and self.led.is_set():
             self.queue.hurry(key)
+            self.news.set()
 
     def look(self, key: ObjectKey) -> None:
         """Have an object looked at."""

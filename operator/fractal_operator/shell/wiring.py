@@ -136,7 +136,7 @@ def wire(
     )
     # Between two audits nothing is shown of a task that runs on.
     shown_within = LOST_AFTER if events is None else LOST_AFTER + knobs.pace.audit
-    permits = Permits(ecs, clock, agenda.hurry, metrics.permit_waited)
+    permits = Permits(ecs, clock, agenda.wake, metrics.permit_waited)
     actor = Actor(
         kube=kube,
         ecs=ecs,

@@ -9,7 +9,7 @@ no key is worked on twice at the same time. A key is in exactly one of these pla
 
 Ready keys are in lanes, which take turns (turns.py): a thousand keys of one namespace do not delay
 another's. Within a lane they come out in the order in which they became ready; one given back goes
-to the end, so that a busy key starves nobody; one that holds what others wait for is hurried.
+to the end, so that a busy key starves nobody; but who is hurried comes before the others.
 Delayed keys stand in a heap whose entries are dropped lazily: an entry counts only while
 ``_delayed`` still holds it.
 """
@@ -70,6 +70,7 @@ class WorkQueue(Generic[Key]):
         self._working: dict[Key, float] = {}
         self._moved = monotonic()  # when a key was last taken or given back
         self._meanwhile: dict[Key, float] = {}
+        self._hurried: set[Key] = set()  # of those that are worked on
         self._failures: dict[Key, int] = {}
 
     def add(self, key: Key) -> None:
@@ -77,9 +78,11 @@ class WorkQueue(Generic[Key]):
         self.add_after(key, 0.0)
 
     def hurry(self, key: Key) -> None:
-        """Put ``key`` before the others of its lane, if it is ready."""
-        self._promote()
+        """Make ``key`` ready now, or at ``done``, before the others of its lane."""
+        self.add(key)
         self._ready.first(key)
+        if key in self._working:
+            self._hurried.add(key)
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Make ``key`` ready in ``seconds``, or when it already would be, if that is earlier."""
@@ -126,6 +129,9 @@ class WorkQueue(Generic[Key]):
         due = self._meanwhile.pop(key, None)
         if due is not None:
             self._place(key, due, now)
+        if key in self._hurried:
+            self._hurried.remove(key)
+            self._ready.first(key)
 
     def next_deadline(self) -> float | None:
         """Return the monotonic time from which ``take`` has a key; None: not before another add."""
@@ -138,11 +144,6 @@ class WorkQueue(Generic[Key]):
         """Return how many keys are ready and not taken."""
         self._promote()
         return len(self._ready)
-
-    def oldest_wait(self) -> float:
-        """Return for how many seconds a key has been ready at most; 0.0 when none is."""
-        now = self._promote()
-        return now - min((since for _, since in self._ready.heads()), default=now)
 
     def working_seconds(self) -> list[float]:
         """Return for how many seconds each key handed out has been worked on."""
