@@ -54,6 +54,7 @@ class History:
     operators: int = 1
     visible_after: float = 0.0
     watch_delay: float = 0.05
+    events: bool = False
 
 
 class Chooser(Protocol):
@@ -141,6 +142,7 @@ def run(
         election=history.operators > 1,
         visible_after=history.visible_after,
         watch_delay=history.watch_delay,
+        events=history.events,
     )
     plan: dict[int | tuple[str, int], str] = dict(strikes or {})
     plan.update({(name, nth): kind for name, nth, kind in history.strikes})

@@ -165,6 +165,9 @@ class Operator:
             name = "confirm", id(cluster)
             if name not in self._busy and self.observer.unconfirmed(cluster):
                 self._once(name, self.observer.confirm(cluster))
+            name = "locate", id(cluster)
+            if name not in self._busy and self.observer.locator.waits(cluster):
+                self._once(name, self.observer.locator.take_in(cluster))
             name = "ring", id(cluster)
             if self._ticks % RING_TICKS == 0 and name not in self._busy:
                 self._once(name, self.observer.ring(cluster))

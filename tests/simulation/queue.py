@@ -51,12 +51,15 @@ class SimQueue:
             event = TaskEvent(told, REGION, ACCOUNT)
             message = Message(f"m-{self._number}", event, world.clock.now())
             pause = 0.2 + rng.random() * chaos.event_delay
-            world.timeline.after(pause, partial(self._waiting.append, message))
+            world.timeline.after(pause, partial(self._arrive, message))
 
     def poison(self) -> None:
         """Somebody sends what is no event."""
         self._number += 1
         self._waiting.append(Message(f"m-{self._number}", Unreadable("it is none", "0")))
+
+    def _arrive(self, message: Message) -> None:
+        self._waiting.append(message)
 
     def ready(self) -> bool:
         return bool(self._waiting) or "queue" in self._world.down

@@ -10,7 +10,7 @@ from functools import partial
 
 from tests.simulation.runs import Result, run_seed
 from tests.simulation.sometimes import SOMETIMES
-from tests.simulation.sweep import Plan, plans, run_plan
+from tests.simulation.sweep import WORKLOADS, Plan, plans, run_plan
 
 ENOUGH = 500
 """From how many seeds on all of SOMETIMES must have been reached."""
@@ -86,22 +86,23 @@ def many(seeds: range, jobs: int) -> int:
 
 
 def sweep(jobs: int) -> int:
-    """Every call of the reference workload by every kind of fault."""
+    """Every call of the reference workloads by every kind of fault."""
     began = time.monotonic()
-    reference = run_plan(Plan())
-    todo = [*plans(reference.called)]
     failed = 0
     with ProcessPoolExecutor(jobs, initializer=_collect_rarely) as pool:
-        run = partial(run_plan, launches=reference.launches)
-        for plan, outcome in zip(todo, pool.map(run, todo, chunksize=20), strict=True):
-            if outcome.failure:
-                failed += 1
-                print(f"{plan}: {outcome.failure}")
-                for line in outcome.tail if failed <= 3 else ():
-                    print("  " + line)
-    took = time.monotonic() - began
-    print(f"{len(todo)} plans, {reference.launches} launches each; {failed} failed; {took:.0f} s")
-    return 1 if failed or reference.failure else 0
+        for workload in WORKLOADS:
+            reference = run_plan(Plan(workload))
+            todo = [Plan(workload), *plans(workload, reference.called)]
+            run = partial(run_plan, launches=reference.launches)
+            for plan, outcome in zip(todo, pool.map(run, todo, chunksize=20), strict=True):
+                if outcome.failure:
+                    failed += 1
+                    print(f"{plan}: {outcome.failure}")
+                    for line in outcome.tail if failed <= 3 else ():
+                        print("  " + line)
+            print(f"{workload}: {len(todo) - 1} plans, {reference.launches} launches each")
+    print(f"{failed} failed; {time.monotonic() - began:.0f} s")
+    return 1 if failed else 0
 
 
 def _collect_rarely() -> None:
