@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, TypeVar
 
 from fractal_helpers.aws.ecs import EcsClient
@@ -37,9 +38,16 @@ SEND_SECONDS = 5.0
 REGION_SHARE = 4
 """One region gets this part of the threads: another's silence leaves it its own, and workers."""
 
-WAITING_SHARE = 2
-"""All but launches and stops get this part of that: they may wait for tokens of the rate limit in
-their threads, and must not hold up those two, which do not."""
+
+class Rank(IntEnum):
+    """How long the rate limit may keep a call waiting in its thread: each rank gets at most half
+    the threads of the one before, so that it cannot hold that up."""
+
+    DRAWN = 0  # launches and stops: their tokens were drawn before, without a thread
+    LOOK = 1
+    RESOLVE = 2  # one a new task definition
+    REGISTER = 3  # the same, of ECS's scarcest quota: each may wait for ten seconds
+
 
 IDLE_SECONDS = 900.0
 """A region without a call for so long is in no cluster's use: those are swept more often."""
@@ -98,8 +106,7 @@ class _Region:
     """``calls`` wait or run; only their threads make the client, and only the loop all else."""
 
     quotas: QuotaGroups
-    share: asyncio.Semaphore
-    waiting: asyncio.Semaphore
+    shares: Sequence[asyncio.Semaphore]
     used_at: float
     client: EcsClient | None = None
     calls: int = 0
@@ -137,8 +144,7 @@ class AwsEcs:
         if region is None:
             region = self._regions[name] = _Region(
                 self._quotas.of(name),
-                asyncio.Semaphore(self._share),
-                asyncio.Semaphore(max(1, self._share // WAITING_SHARE)),
+                [asyncio.Semaphore(max(1, self._share >> rank)) for rank in Rank],
                 now,
             )
         region.used_at = now
@@ -159,7 +165,7 @@ class AwsEcs:
             return region.client
 
     async def _run(
-        self, name: str, call: Callable[[EcsClient], Answer], *, waits: bool = True
+        self, name: str, call: Callable[[EcsClient], Answer], rank: Rank = Rank.LOOK
     ) -> Answer:
         region = self._region(name)
         region.calls += 1
@@ -167,7 +173,7 @@ class AwsEcs:
             async with AsyncExitStack() as shares:
                 try:
                     async with asyncio.timeout(SEND_SECONDS):
-                        for share in (region.waiting, region.share) if waits else (region.share,):
+                        for share in region.shares[rank::-1]:  # who waits here holds no wider one
                             await shares.enter_async_context(share)
                 except TimeoutError:
                     text = f"too many calls to AWS in {name} are unanswered: this one was not sent"
@@ -179,14 +185,14 @@ class AwsEcs:
         return answer
 
     async def _change(
-        self, region: str, call: Callable[[EcsClient], Answer], *, waits: bool = True
+        self, region: str, call: Callable[[EcsClient], Answer], rank: Rank = Rank.LOOK
     ) -> Answer:
         def send(client: EcsClient) -> Answer:
             if not self._leads():
                 raise Unavailable(NOT_LEADING)
             return call(client)
 
-        return await self._run(region, send, waits=waits)
+        return await self._run(region, send, rank)
 
     def draw(self, region: str, operation: str) -> float:
         return self._region(region).quotas.draw(operation)
@@ -203,12 +209,16 @@ class AwsEcs:
         return await self._run(region, lambda client: client.describe_cluster(cluster))
 
     async def resolve_definition(self, region: str, reference: str) -> TaskDefinition | None:
-        return await self._run(region, lambda client: client.resolve_definition(reference))
+        return await self._run(
+            region, lambda client: client.resolve_definition(reference), Rank.RESOLVE
+        )
 
     async def ensure_definition(
         self, region: str, registration: Mapping[str, Any]
     ) -> TaskDefinition:
-        return await self._change(region, lambda client: client.ensure_definition(registration))
+        return await self._change(
+            region, lambda client: client.ensure_definition(registration), Rank.REGISTER
+        )
 
     async def run_task(self, region: str, request: Mapping[str, Any]) -> RunTaskResult:
         asked = self._clock.monotonic()
@@ -218,7 +228,7 @@ class AwsEcs:
                 raise Unavailable("RunTask was not sent: no thread was free in time")
             return client.run_task(request)
 
-        return await self._change(region, send, waits=False)
+        return await self._change(region, send, Rank.DRAWN)
 
     async def stop_task(
         self, region: str, cluster: ClusterArn, arn: TaskArn, reason: str
@@ -226,7 +236,7 @@ class AwsEcs:
         def send(client: EcsClient) -> ObservedTask | None:
             return client.stop_task(cluster, arn, reason)
 
-        return await self._change(region, send, waits=False)
+        return await self._change(region, send, Rank.DRAWN)
 
     async def tag_task(self, region: str, arn: TaskArn, tags: Mapping[str, str]) -> None:
         await self._change(region, lambda client: client.tag_task(arn, tags))

@@ -160,6 +160,7 @@ class Aws:
         self.made.append(region)
         wire = clients()
         on_send(wire.ecs, "DescribeClusters", partial(self._describe, region))
+        on_send(wire.ecs, "DescribeTaskDefinition", self._define)
         on_send(wire.ecs, "StopTask", self._stop)
         on_send(wire.ecs_once, "RunTask", self._launch)
         client = EcsClient(wire, self.quotas.of(region))
@@ -177,6 +178,15 @@ class Aws:
         if self.silent in ("", region):
             assert self.release.wait(10)
         return self._reply("DescribeClusters", {"clusters": [SHOWN]})
+
+    def _define(self, request: AWSRequest) -> AWSResponse:
+        name = json.loads(request.body)["taskDefinition"]
+        if name.startswith("slow"):
+            self.entered.set()
+            assert self.release.wait(10)
+        arn = f"arn:aws:ecs:{REGION}:111122223333:task-definition/{name}:1"
+        shown = {"taskDefinitionArn": arn, "family": name, "revision": 1, "status": "ACTIVE"}
+        return self._reply("DescribeTaskDefinition", {"taskDefinition": shown})
 
     def _stop(self, request: AWSRequest) -> AWSResponse:
         task = {"taskArn": task_arn(1), "clusterArn": CLUSTER, "lastStatus": "RUNNING"}
@@ -367,5 +377,30 @@ def test_calls_that_wait_for_a_token_hold_up_no_stop() -> None:
         aws.release.set()
         await asyncio.gather(*looks)
         assert aws.sent == ["StopTask", *["DescribeClusters"] * 3]
+
+    run(calls())
+
+
+def test_calls_for_definitions_hold_up_no_other_look() -> None:
+    """Registering is so rare a right that each may wait ten seconds for it; a region whose tasks
+    nobody sees meanwhile would be as bad as one that does not answer. Resolving waits less."""
+    aws = Aws(threads=32)
+    aws.silent = "none"
+    aws.release.clear()
+
+    async def calls() -> None:
+        names = [f"slow-{number}" for number in range(8)]
+        ensured = [
+            asyncio.create_task(aws.ecs.ensure_definition(REGION, {"family": each}))
+            for each in names
+        ]
+        await asyncio.to_thread(aws.entered.wait, 10)
+        assert await aws.ecs.resolve_definition(REGION, "web") is not None
+        resolved = [asyncio.create_task(aws.ecs.resolve_definition(REGION, each)) for each in names]
+        await asyncio.sleep(0)  # they are in line now
+        assert await aws.ecs.describe_cluster(REGION, CLUSTER) is not None
+        assert aws.sent == ["DescribeTaskDefinition", "DescribeClusters"]
+        aws.release.set()
+        await asyncio.gather(*ensured, *resolved)
 
     run(calls())
