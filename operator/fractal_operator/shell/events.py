@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 from fractal_models.errors import FractalError, Rejected
-from fractal_models.observed import ObservedTask
+from fractal_models.observed import ObservedTask, TaskArn
 from fractal_models.task_events import Message, TaskEvent, Unreadable
 from fractal_operator.core import backoff, claims, tokens
 from fractal_operator.core.monotonic import newer
@@ -89,7 +89,7 @@ class Pollers:
             self._patience = LONG_SECONDS
             if asked_at >= self._refused_at:  # else another poller knows better by now
                 self._hear(messages)
-            done = await self._take(messages)
+            done = self._take(messages)
             if done and self._leads():
                 await self._delete(done)
         except FractalError as error:
@@ -139,17 +139,18 @@ class Pollers:
 
     def _hear(self, messages: Sequence[Message]) -> None:
         now = self._clock.now()
-        # What comes again waited for us, not for the queue.
-        told = (each.sent_at for each in messages if not each.again and each.sent_at)
-        lag = min(((now - at).total_seconds() for at in told), default=0.0)
-        self._metrics.events_lag.set(max(lag, 0.0))
-        self._stream.heard(lag)
+        lags: dict[bool, list[float]] = {False: [], True: []}
+        for each in messages:
+            if each.sent_at is not None:
+                lags[each.again].append(max((now - each.sent_at).total_seconds(), 0.0))
+        self._metrics.events_lag.set(min(lags[False], default=0.0))
+        self._stream.heard(lags[False], lags[True])
 
-    async def _take(self, messages: Sequence[Message]) -> list[str]:
+    def _take(self, messages: Sequence[Message]) -> list[str]:
         """Take in what is ours; the receipts of all that need not come again."""
         known = {each.arn: each for each in self._clusters.all() if each.there}
         awaited = self._awaited()
-        newest: dict[str, tuple[Cluster, ObservedTask]] = {}
+        newest: dict[TaskArn, ObservedTask] = {}
         done: list[str] = []
         ours = 0
         for message in messages:
@@ -158,11 +159,9 @@ class Pollers:
                     self._metrics.events.labels("unreadable").inc()
                     log.warning("a message (%s) of the queue is no event: %s", digest, why)
                     continue
-                case TaskEvent() as event if (cluster := self._cluster(event, known)) is not None:
-                    self._stream.told(event.task)
-                    before = newest.get(event.task.arn)
-                    task = newer(before[1] if before else None, event.task)
-                    newest[event.task.arn] = cluster, task
+                case TaskEvent(task) as event if self._is_ours(event, known):
+                    self._stream.told(task)
+                    newest[task.arn] = newer(newest.get(task.arn), task)
                     ours += 1
                 case TaskEvent() as event if not awaited.isdisjoint(_names(event)):
                     continue  # it comes again, once its cluster has been looked at
@@ -170,28 +169,28 @@ class Pollers:
                     self._metrics.events.labels("foreign").inc()
             done.append(message.receipt)
         heard = self._observer.heard
-        news = [(where, task) for where, task in newest.values() if is_news(heard(task.arn), task)]
+        news = [task for task in newest.values() if is_news(heard(task.arn), task)]
         self._metrics.events.labels("news").inc(len(news))
         self._metrics.events.labels("known").inc(ours - len(news))
-        for cluster in {id(where): where for where, _ in news}.values():
-            await self._observer.told(cluster, [task for where, task in news if where is cluster])
+        self._observer.told(news)
         return done
 
-    def _cluster(self, event: TaskEvent, known: Mapping[str, Cluster]) -> Cluster | None:
-        """The cluster of an event's task, if all that it claims fits, and the task is ours."""
+    def _is_ours(self, event: TaskEvent, known: Mapping[str, Cluster]) -> bool:
+        """Whether an event is of a task of ours, in a cluster that is swept, and all that it claims
+        fits."""
         task = event.task
         cluster = known.get(task.cluster_arn)
         if cluster is None or not claims.well_formed(task.arn):
-            return None
+            return False
         place = task.cluster_arn.split(":")[3:5]
         if place != [event.region, event.account] or cluster.region != event.region:
-            return None
+            return False
         if not task.arn.startswith(tokens.task_prefix(task.cluster_arn)):
-            return None
+            return False
         old = self._observer.tasks.sight(task.arn)
         if old is not None and old.started_by and old.started_by != task.started_by:
-            return None  # no task changes that; who says so wants to be somebody else
-        return cluster if self._observer.tasks.concerns(task) else None
+            return False  # no task changes that; who says so wants to be somebody else
+        return self._observer.tasks.concerns(task)
 
 
 def _names(event: TaskEvent) -> set[tuple[str, str]]:

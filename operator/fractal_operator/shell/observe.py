@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fractal_models.errors import FractalError, Rejected
-from fractal_models.observed import Address, ObservedTask, TaskArn
+from fractal_models.observed import ObservedTask, TaskArn
 from fractal_operator.core import backoff
 from fractal_operator.core.losses import LOST_AFTER
+from fractal_operator.core.monotonic import newer
 from fractal_operator.ports import Clock, Ecs
 from fractal_operator.shell.clusters import Cluster, Clusters
 from fractal_operator.shell.hearsay import Hearsay
+from fractal_operator.shell.locating import Locator
 from fractal_operator.shell.problems import problem_of
 from fractal_operator.shell.stream import Stream
 from fractal_operator.shell.tasks import Tasks
@@ -66,7 +68,7 @@ class Observer:
     ) -> None:
         self.clusters = clusters
         self.tasks = tasks
-        self.addresses: dict[TaskArn, Address] = {}
+        self.locator = Locator(ecs, tasks, wake)
         self._ecs = ecs
         self._clock = clock
         self._wake = wake
@@ -75,7 +77,7 @@ class Observer:
         self._stream = stream
         self._confirmed = confirmed_losses
         self._hearsay = Hearsay(clock)
-        self._locating: dict[TaskArn, ObservedTask] = {}  # told by events, without address yet
+        self._ring_free: dict[str, float] = {}  # by region, from when on calls are left for rings
 
     def request_sweep(self, cluster: Cluster, uid: str) -> None:
         """Have a cluster swept at the next opportunity, and ``uid`` woken when it has been."""
@@ -130,7 +132,7 @@ class Observer:
             self._wake(uid)
         self.tasks.prune(began)
         self._hearsay.prune()
-        self._forget_addresses()
+        self.locator.prune()
         return complete
 
     def _failed(self, cluster: Cluster, error: FractalError) -> None:
@@ -177,15 +179,15 @@ class Observer:
         known = cluster.foreign - self.tasks.barring(arn)
         asked = sorted((listed - known) | expected | set(self.tasks.wished(arn)))
         found = await self._ecs.describe_tasks(region, arn, asked)
-        await self._locate(cluster, found.tasks)
+        await self.locator.locate(cluster, found.tasks)
         for task in found.tasks:
             self._show(task)
             if self.tasks.owner(task) is None and task.arn not in expected:
                 cluster.foreign.add(task.arn)
-        gone_ones = [arn for arn in found.missing if arn not in listed]
-        for gone in gone_ones:
+        missing = {arn for arn in found.missing if arn not in listed}
+        for gone in missing:
             self.tasks.absent(gone, began)
-        cluster.missed = bool(gone_ones)
+        cluster.missed = not missing.isdisjoint(expected)  # one that is only wished for may be none
         cluster.calls = _calls(listed) + _calls(asked)
         self._suspect(cluster, len(expected))
         self._touch([t.arn for t in found.tasks if t.live and self.tasks.owner(t)], began)
@@ -215,7 +217,10 @@ class Observer:
         asked = self._ringed(cluster, began)
         if not asked:
             return
-        cluster.ring_at = began + (_calls(asked) - 1) / self._pace.calls_per_second
+        rate = self._pace.calls_per_second
+        free = max(self._ring_free.get(cluster.region, began), began) + _calls(asked) / rate
+        self._ring_free[cluster.region] = free
+        cluster.ring_at = free - 1 / rate  # one call at each round, if there is one cluster
         await self._describe(cluster, asked)
 
     def unconfirmed(self, cluster: Cluster) -> bool:
@@ -225,27 +230,30 @@ class Observer:
     async def confirm(self, cluster: Cluster) -> None:
         """Ask ECS about those that have been told of by now, as fast as the quota allows."""
         for _ in range(self._hearsay.calls(cluster.arn)):
-            await self._describe(cluster, self._hearsay.take(cluster.arn))
+            if not await self._describe(cluster, self._hearsay.take(cluster.arn)):
+                return  # each of these calls may take as long to fail
 
-    async def _describe(self, cluster: Cluster, asked: Collection[TaskArn]) -> None:
+    async def _describe(self, cluster: Cluster, asked: Collection[TaskArn]) -> bool:
+        """Describe tasks in one look; whether ECS has answered."""
         now = self._clock.now()
         try:
             found = await self._ecs.describe_tasks(cluster.region, cluster.arn, sorted(asked))
         except FractalError as error:
             log.warning("describing tasks in ECS cluster %s failed: %s", cluster.arn, error)
-            return
-        await self._locate(cluster, found.tasks)
+            return False
+        await self.locator.locate(cluster, found.tasks)
         for task in found.tasks:
             self._show(task)
         if not found.missing:
-            return
-        expected = len(self.tasks.expected(cluster.arn))
+            return True
+        expected = self.tasks.expected(cluster.arn)
         for gone in found.missing:
             self.tasks.absent(gone, now)
             self._hearsay.missed(gone)
-        cluster.missed = True
+        cluster.missed |= not set(found.missing).isdisjoint(expected)
         if not cluster.paused:  # only a full sweep ends a pause
-            self._suspect(cluster, expected)
+            self._suspect(cluster, len(expected))
+        return True
 
     def _ringed(self, cluster: Cluster, now: float) -> set[TaskArn]:
         """The tasks of a cluster that the ring asks for now."""
@@ -282,11 +290,10 @@ class Observer:
         if old is not None and self._is_contradicted(old, task):
             log.error("an event told of task %s what ECS does not show: was it forged?", task.arn)
             self.tasks.take_back(task.arn)
-            old = None
+        told = self.heard(task.arn)
         self.tasks.observe(task)
         if self.tasks.announced(task.arn):
-            told = self._hearsay.of(task.arn) or self._locating.get(task.arn)
-            self._stream.shown(told or old, task)
+            self._stream.shown(told, task)
         self._hearsay.shown(task)
 
     def _is_contradicted(self, old: ObservedTask, new: ObservedTask) -> bool:
@@ -297,61 +304,20 @@ class Observer:
         return old.version is not None and new.version is not None and old.version > new.version
 
     def heard(self, arn: TaskArn) -> ObservedTask | None:
-        """The last that is known of a task, be it an end on an event's word alone."""
-        return self._hearsay.of(arn) or self.tasks.sight(arn)
+        """The last that is known of a task, be it on an event's word alone."""
+        seen, put_off = self.tasks.sight(arn), self.locator.of(arn)
+        return self._hearsay.of(arn) or (newer(seen, put_off) if put_off is not None else seen)
 
-    async def told(self, cluster: Cluster, tasks: Iterable[ObservedTask]) -> None:
-        """Take in what events tell of tasks of a cluster, but for ends, which ECS has to confirm;
-        those without an address to wait for first, since looking one up takes a call."""
-        waiting = []
+    def told(self, tasks: Iterable[ObservedTask]) -> None:
+        """Take in what events tell of tasks, but for ends, which ECS has to confirm; those without
+        an address to wait for later, since looking one up takes a call."""
         for task in tasks:
             if task.stopped:
                 self._hearsay.tell(task)
-            elif self._wants_address(task):
-                waiting.append(task)
+            elif self.locator.wants(task):
+                self.locator.put_off(task)
             else:
                 self.tasks.observe(task, launched=True)
-        self._locating |= {task.arn: task for task in waiting}
-        try:
-            await self._locate(cluster, tuple(waiting))
-        finally:
-            for task in waiting:
-                self._locating.pop(task.arn, None)
-        for task in waiting:
-            self.tasks.observe(task, launched=True)
-
-    def _wants_address(self, task: ObservedTask) -> bool:
-        return (
-            task.last_status == "RUNNING"
-            and task.arn not in self.addresses
-            and self.tasks.awaited(task)
-        )
-
-    async def _locate(self, cluster: Cluster, tasks: tuple[ObservedTask, ...]) -> None:
-        """Look up the addresses of running tasks that somebody waits for, once a task.
-
-        Done before the tasks are shown to their objects: Running and Ready are then one write.
-        """
-        wanted = [task for task in tasks if self._wants_address(task)]
-        if not wanted:
-            return
-        try:
-            located = await self._ecs.addresses(cluster.region, wanted)
-        except FractalError as error:
-            log.warning("addresses of tasks in %s cannot be told now: %s", cluster.arn, error)
-            return
-        for task in wanted:
-            if task.arn in located:
-                self.addresses[task.arn] = located[task.arn]
-                uid = self.tasks.owner(task)
-                if uid is not None:
-                    self._wake(uid)
-
-    def _forget_addresses(self) -> None:
-        """An address of a task that has ended will be somebody else's."""
-        self.addresses = {
-            arn: address for arn, address in self.addresses.items() if self.tasks.lives(arn)
-        }
 
 
 def _calls(arns: Collection[TaskArn]) -> int:

@@ -162,9 +162,9 @@ class Reconciler:
             tasks=tasks,
             missing=self._observer.tasks.missing_of(meta["uid"]),
             addresses={
-                task.arn: self._observer.addresses[task.arn]
+                task.arn: self._observer.locator.known[task.arn]
                 for task in tasks
-                if task.arn in self._observer.addresses
+                if task.arn in self._observer.locator.known
             },
             definition=memory.definition,
             lookup=memory.lookup,

@@ -7,7 +7,7 @@ themselves again. What they do not count for, the sweeps do (observe.py).
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import inf
 
 from fractal_models.observed import ObservedTask, TaskArn
@@ -21,8 +21,12 @@ HEARD_SECONDS = 60.0
 LAG_SECONDS = 60.0
 """Older news than this a sweep may have, too."""
 
-BEHIND_SECONDS = 10.0
-"""For how long news has to be as old as that: one late event is no queue that is behind."""
+BEHIND_SECONDS = 25.0
+"""For how long news has to be as old as that. One late event is no queue that is behind, and after
+it nothing may be told for the 20 s that an answer takes."""
+
+MIXED_SECONDS = 10.0
+"""A queue keeps no order: how far it has been read, the oldest messages of so long tell."""
 
 GRACE_SECONDS = 60.0
 """Within this an event has to tell what a look at ECS has shown; of a queue that is behind, once it
@@ -44,17 +48,31 @@ class Stream:
         self._missed = missed
         self._heard_at: float | None = None
         self._read_until = -inf  # what was sent before has come, but for a few that are late
+        self._oldest = self._oldest_before = (
+            inf  # when the oldest message was sent that came of late
+        )
+        self._oldest_since = -inf
         self._behind_since: float | None = None
         self._silent_since: float | None = None
         self._ahead: dict[TaskArn, tuple[ObservedTask, float]] = {}
         self._was: str | None = None
         self.healthy_since: float | None = None
 
-    def heard(self, lag: float) -> None:
-        """The queue has answered; its newest message is ``lag`` seconds old, 0 without any."""
+    def heard(self, first: Collection[float], again: Collection[float]) -> None:
+        """The queue has answered with messages that had waited for so many seconds: those that came
+        for the first time, and those that come again, which waited for us."""
         now = self._heard_at = self._clock.monotonic()
-        self._read_until = max(self._read_until, now - max(lag, 0.0))
-        if lag <= LAG_SECONDS:
+        if not (first or again):
+            self._read_until, self._oldest, self._oldest_before = now, inf, inf
+            self._behind_since = None
+            return
+        if now - self._oldest_since >= MIXED_SECONDS:
+            self._oldest_before, self._oldest, self._oldest_since = self._oldest, inf, now
+        self._oldest = min(self._oldest, now - max((*first, *again)))
+        self._read_until = max(self._read_until, min(self._oldest, self._oldest_before))
+        if not first:
+            return
+        if min(first) <= LAG_SECONDS:
             self._behind_since = None
         elif self._behind_since is None:
             self._behind_since = now

@@ -22,7 +22,7 @@ TICK_SECONDS = 0.25
 """Between two looks which sweeps are due."""
 
 CONFIRM_SECONDS = 0.5
-"""Between two looks whether events have told of ends: what comes meanwhile is one call."""
+"""Between two looks what events have told of: what comes meanwhile is one call."""
 
 NEWCOMERS = 8
 """How many clusters that were never swept are tried at a time; and as many of the held ones."""
@@ -57,7 +57,7 @@ class Running:
 
 class Sweeps:
     """Three loops: ``sweeps`` looks at all tasks, ``rings`` more often at those that are moving,
-    ``confirms`` at once at those whose ends events have told of."""
+    ``confirms`` at once at those of which events have told what takes a call of AWS to take in."""
 
     def __init__(
         self,
@@ -77,7 +77,8 @@ class Sweeps:
         self._metrics = metrics
         self._health = health
         self._ring_seconds = ring_seconds
-        self._sweeping, self._ringing, self._confirming = Running(), Running(), Running()
+        self._sweeping, self._ringing = Running(), Running()
+        self._confirming, self._locating = Running(), Running()
 
     async def sweeps(self) -> None:
         """Sweep each cluster when it is due."""
@@ -95,7 +96,7 @@ class Sweeps:
 
     def standing(self) -> tuple[float, str]:
         """For how long a look has not ended, and which: see ``Health.watch``."""
-        kinds = (self._sweeping, self._ringing, self._confirming)
+        kinds = (self._sweeping, self._ringing, self._confirming, self._locating)
         looks = [oldest for each in kinds if (oldest := each.oldest())]
         if not looks:
             return 0.0, ""
@@ -119,10 +120,12 @@ class Sweeps:
             await self._clock.sleep(self._ring_seconds)
 
     async def confirms(self) -> None:
-        """Look at the tasks whose ends events have just told of."""
-        observer = self._observer
+        """Look at the tasks whose ends events have just told of, and for the addresses of those
+        that run. Apart from each other: an EC2 out of reach holds up no end."""
+        observer, locator = self._observer, self._observer.locator
         while True:
             self._start(self._confirming, observer.unconfirmed, observer.confirm)
+            self._start(self._locating, locator.waits, locator.take_in)
             await self._clock.sleep(CONFIRM_SECONDS)
 
     def _start(

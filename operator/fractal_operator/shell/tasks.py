@@ -301,8 +301,10 @@ class Tasks:
         Asked every second or two, so it looks only at what has changed since it did not move.
         """
         prefix = tokens.task_prefix(cluster_arn)
-        self._restless = {a for a in self._restless if self._is_expected(a) and self._moves(a)}
-        return [arn for arn in self._restless if arn.startswith(prefix)]
+        here = {arn for arn in self._restless if arn.startswith(prefix)}
+        moving = [arn for arn in here if self._is_expected(arn) and self._moves(arn)]
+        self._restless -= here.difference(moving)
+        return moving
 
     def vanished(self, cluster_arn: str) -> list[TaskArn]:
         """Of these, the ones that ECS does not know any more though it once showed them.

@@ -148,6 +148,8 @@ class Process:
             for cluster in self.clusters.all():
                 if self.observer.unconfirmed(cluster):
                     await self.observer.confirm(cluster)
+                if self.observer.locator.waits(cluster):
+                    await self.observer.locator.take_in(cluster)
                 if self.observer.due(cluster):
                     await self.observer.sweep(cluster)
                 else:

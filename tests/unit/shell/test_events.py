@@ -16,6 +16,7 @@ from fractal_models.observed import ClusterArn, ObservedTask, TaskArn
 from fractal_models.task_events import TaskEvent, Unreadable
 from fractal_operator.core.tokens import started_by
 from fractal_operator.shell.events import Pollers
+from fractal_operator.shell.objects import uid_of
 from fractal_operator.shell.observe import QUIET, Pace
 
 SPEC = {"taskDefinition": "web"}
@@ -54,15 +55,24 @@ class Bench:
         return run(self.process.shell.pollers.round())
 
     def confirm(self) -> None:
-        """As the loop does: look at what events have told the end of."""
-        if self.process.observer.unconfirmed(self.process.main()):
-            run(self.process.observer.confirm(self.process.main()))
+        """As the loop does: look at what events have told of that takes a call to take in."""
+        observer, cluster = self.process.observer, self.process.main()
+        if observer.unconfirmed(cluster):
+            run(observer.confirm(cluster))
+        if observer.locator.waits(cluster):
+            run(observer.locator.take_in(cluster))
 
     def sight(self, arn: TaskArn) -> ObservedTask | None:
         return self.process.tasks.sight(arn)
 
     def counted(self, result: str) -> float | None:
         return self.process.value("fractal_events_total", result=result)
+
+
+def ring(bench: Bench) -> None:
+    """The next round of the ring."""
+    bench.world.clock.advance(1)
+    run(bench.process.observer.ring(bench.process.main()))
 
 
 @pytest.fixture
@@ -483,6 +493,19 @@ def test_while_events_are_relied_on_a_sweep_is_an_audit(bench: Bench) -> None:
     assert not due(bench)
 
 
+def test_a_wish_for_a_task_that_is_not_there_makes_no_sweep_more(bench: Bench) -> None:
+    """Anybody may annotate an object with such an ARN."""
+    bench.ours()
+    bench.process.tasks.wish("uid-9", task_arn("of-nobody"))
+    bench.poll()
+    later(bench, 60)
+    assert due(bench)  # one more, for what was lost while they were not relied on
+    sweep(bench)
+    ring(bench)
+    later(bench, 590)
+    assert not due(bench)
+
+
 def test_a_task_that_ecs_does_not_know_is_looked_for_as_often_as_without_events(
     bench: Bench,
 ) -> None:
@@ -547,26 +570,74 @@ def test_a_rule_that_is_gone_is_noticed_by_what_the_ring_sees(bench: Bench) -> N
     assert bench.process.value("fractal_events_missed_total") == 1
 
 
-def test_what_an_event_told_is_not_missed_while_its_address_is_asked_for(bench: Bench) -> None:
+@pytest.mark.parametrize("stops", [False, True])
+def test_what_an_event_told_is_not_missed_while_its_address_is_asked_for(
+    bench: Bench, stops: bool
+) -> None:
     """At a mass launch addresses take long, and sweeps showed first what events had told."""
-    world, process, pollers = bench.world, bench.process, bench.process.shell.pollers
-    assert pollers is not None
+    world, process = bench.world, bench.process
     world.kube.create(KEY, SPEC)
     run(process.settle())
     (arn,) = world.ecs.live()
     bench.poll()
     world.ecs.go(arn, "RUNNING")
     bench.tell(arn)
+    bench.poll()
     process.wire.suspends = True
-    round_ = pollers.round()
+    taking_in = process.observer.locator.take_in(process.main())
     while process.wire.next != "addresses":
-        round_.send(None)
+        taking_in.send(None)
     process.wire.suspends = False
+    if stops:
+        world.ecs.go(arn, "DEACTIVATING")
+        bench.tell(arn)
+        bench.poll()
     run(process.observer.sweep(process.main()))
-    run(round_)
+    run(taking_in)
     later(bench, 60)
     assert process.shell.stream.healthy()
     assert not process.value("fractal_events_missed_total")
+
+
+def test_addresses_that_do_not_come_hold_up_no_event(bench: Bench) -> None:
+    """An EC2 out of reach took each poller half a minute a message, and all events were late."""
+    world, process = bench.world, bench.process
+    world.kube.create(KEY, SPEC)
+    run(process.settle())
+    (arn,) = world.ecs.live()
+    world.ecs.go(arn, "RUNNING")
+    bench.tell(arn)
+    bench.poll()
+    assert process.wire.counts()["addresses"] == 0
+    other = bench.ours(7)
+    world.ecs.end(other)
+    bench.tell(other)
+    process.wire.fail("addresses", Unavailable("down"))
+    bench.poll()
+    bench.confirm()
+    end = bench.sight(other)
+    assert end is not None
+    assert end.stopped
+    told = bench.sight(arn)
+    assert told is not None
+    assert told.last_status == "RUNNING", "shown without an address, which the ring asks for"
+    assert not process.observer.locator.waits(process.main())
+    run(process.settle())
+    assert running(world)
+
+
+def test_tasks_that_nobody_waits_for_any_more_are_not_kept(bench: Bench) -> None:
+    world, process = bench.world, bench.process
+    world.kube.create(KEY, SPEC)
+    run(process.settle())
+    (arn,) = world.ecs.live()
+    world.ecs.go(arn, "RUNNING")
+    bench.tell(arn)
+    bench.poll()
+    assert process.observer.locator.of(arn) is not None
+    process.tasks.watch_closely(uid_of(world.kube.objects[KEY]), False)
+    run(process.observer.sweep(process.main()))
+    assert process.observer.locator.of(arn) is None
 
 
 def test_running_with_its_address_is_one_write(bench: Bench) -> None:
@@ -618,10 +689,10 @@ def test_what_waits_for_its_health_is_looked_at_since_events_do_not_tell_of_it(
     bench.poll()
     asked = len(bench.process.wire.of("describe_tasks"))
     for _ in range(2):
-        run(bench.process.observer.ring(bench.process.main()))
+        ring(bench)
     assert bench.process.wire.of("describe_tasks")[asked:] == [(MAIN, [arn])] * 2
     bench.world.ecs.change(arn, health="HEALTHY")
-    run(bench.process.observer.ring(bench.process.main()))
+    ring(bench)
     bench.process.tasks.watch_closely("uid-1", False)
     asked += 3
     later(bench, 60)
@@ -722,6 +793,26 @@ def test_all_ends_of_a_moment_are_confirmed_a_hundred_a_call(bench: Bench) -> No
     assert not bench.process.observer.unconfirmed(bench.process.main())
 
 
+def test_one_call_that_fails_ends_a_round_of_confirming(bench: Bench) -> None:
+    """Each may take as long to fail: 20 in a row looked like a loop that stands still."""
+    for number in range(250):
+        bench.world.ecs.put(f"many-{number}", started_by(INSTALL, f"uid-{number}", 1))
+    sweep(bench)
+    for arn in [*bench.world.ecs.tasks]:
+        bench.world.ecs.end(arn)
+        bench.tell(arn)
+    for _ in range(25):
+        bench.poll()
+    asked = len(bench.process.wire.of("describe_tasks"))
+    bench.process.wire.fail("describe_tasks", Unavailable("down"))
+    bench.confirm()
+    assert len(bench.process.wire.of("describe_tasks")) == asked + 1
+    bench.confirm()
+    assert len(bench.process.wire.of("describe_tasks")) == asked + 3
+    run(bench.process.observer.ring(bench.process.main()))
+    assert bench.process.tasks.ours() == [], "the ring asks again about the first hundred"
+
+
 def test_an_end_that_ecs_does_not_show_yet_is_asked_about_by_the_ring_until_it_does(
     bench: Bench,
 ) -> None:
@@ -732,10 +823,10 @@ def test_an_end_that_ecs_does_not_show_yet_is_asked_about_by_the_ring_until_it_d
     bench.confirm()
     asked = len(bench.process.wire.of("describe_tasks"))
     for _ in range(3):
-        run(bench.process.observer.ring(bench.process.main()))
+        ring(bench)
     bench.world.ecs.end(arn)
     for _ in range(3):
-        run(bench.process.observer.ring(bench.process.main()))
+        ring(bench)
     assert bench.process.wire.of("describe_tasks")[asked:] == [(MAIN, [arn])] * 4
     seen = bench.sight(arn)
     assert seen is not None

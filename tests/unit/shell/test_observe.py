@@ -500,7 +500,7 @@ def test_the_address_is_known_before_a_running_task_is_shown(
     assert process.tasks.of("uid-1")[0].last_status == "PENDING"
     run(ringing)
     assert process.tasks.of("uid-1")[0].last_status == "RUNNING"
-    assert process.observer.addresses == {arn: world.ecs.addresses[arn]}
+    assert process.observer.locator.known == {arn: world.ecs.addresses[arn]}
     run(process.observer.ring(process.main()))
     run(process.observer.sweep(process.main()))
     assert process.wire.counts()["addresses"] == 1, "once a task"
@@ -526,7 +526,7 @@ def test_an_address_that_is_not_known_yet_is_asked_for_again(
     world.ecs.addresses[arn] = address
     process.woken.clear()
     ring(process)
-    assert process.observer.addresses == {arn: address}
+    assert process.observer.locator.known == {arn: address}
     assert process.woken == ["uid-1"]
 
 
@@ -534,7 +534,29 @@ def test_addresses_of_stopped_tasks_are_forgotten(world: World, process: Process
     arn = ours(world)
     process.tasks.watch_closely("uid-1", True)
     sweep(process)
-    assert isinstance(process.observer.addresses[arn], Address)
+    assert isinstance(process.observer.locator.known[arn], Address)
     world.ecs.end(arn)
     sweep(process)
-    assert process.observer.addresses == {}
+    assert process.observer.locator.known == {}
+
+
+def test_rings_of_many_clusters_share_the_quota_of_their_region(
+    world: World, process: Process
+) -> None:
+    """Each cluster kept its own pace: thirty with a starting task each took a region's quota."""
+    clusters = []
+    for number in range(30):
+        arn = ClusterArn(f"{MAIN}-{number}")
+        world.ecs.clusters[arn] = ClusterInfo(arn, f"main-{number}", "ACTIVE")
+        clusters.append(process.clusters.of(REGION, arn))
+        origin = started_by(INSTALL, f"uid-{number}", 1)
+        world.ecs.put("starts", origin, arn, last_status="PENDING")
+        run(process.observer.sweep(clusters[-1]))
+    process.wire.calls.clear()
+    for _ in range(60):
+        process.clock.advance(1)
+        for cluster in clusters:
+            run(process.observer.ring(cluster))
+    asked = [cluster for cluster, _ in process.wire.of("describe_tasks")]
+    assert 250 <= len(asked) <= 330, "five calls a second"
+    assert {*asked} == {each.arn for each in clusters}

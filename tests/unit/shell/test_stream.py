@@ -39,13 +39,13 @@ class Bench:
         while seconds > 0:
             self.clock.advance(min(step, seconds))
             seconds -= step
-            self.stream.heard(0)
+            self.stream.heard((), ())
 
 
 @pytest.fixture
 def bench() -> Bench:
     made = Bench()
-    made.stream.heard(0)
+    made.stream.heard((), ())
     return made
 
 
@@ -53,7 +53,7 @@ def test_events_are_relied_on_from_the_first_answer_of_the_queue() -> None:
     bench = Bench()
     assert not bench.stream.healthy()
     bench.clock.advance(5)
-    bench.stream.heard(0)
+    bench.stream.heard((), ())
     assert bench.stream.healthy()
     assert bench.stream.healthy_since == bench.clock.monotonic()
     assert bench.turns == [False, True]
@@ -65,7 +65,7 @@ def test_a_queue_that_is_silent_for_long_is_not_relied_on(bench: Bench) -> None:
     bench.clock.advance(1)
     assert not bench.stream.healthy()
     assert bench.stream.healthy_since is None
-    bench.stream.heard(0)
+    bench.stream.heard((), ())
     assert bench.stream.healthy()
 
 
@@ -80,26 +80,66 @@ def test_what_a_queue_that_is_behind_may_still_hold_is_not_missed(bench: Bench) 
     bench.stream.shown(TASK, NEWER)
     for _ in range(5):
         bench.clock.advance(20)
-        bench.stream.heard(GRACE_SECONDS - 10)
+        bench.stream.heard((GRACE_SECONDS - 10,), ())
         assert bench.stream.healthy()
     bench.stream.told(NEWER)
     bench.stream.shown(NEWER, NEWEST)
     bench.clock.advance(GRACE_SECONDS)
-    bench.stream.heard(GRACE_SECONDS - 10)
+    bench.stream.heard((GRACE_SECONDS - 10,), ())
     assert bench.stream.healthy()
-    bench.stream.heard(0)  # all is read, and nothing has told of it
+    bench.stream.heard((), ())  # all is read, and nothing has told of it
     assert not bench.stream.healthy()
     assert bench.missed == 1
 
 
+@pytest.mark.parametrize(("first", "again"), [((80.0, 1.0), ()), ((1.0,), (80.0,))])
+def test_a_queue_keeps_no_order(
+    bench: Bench, first: tuple[float, ...], again: tuple[float, ...]
+) -> None:
+    """Beside a new message others may wait; so may those whose answer to us was lost."""
+    bench.stream.shown(TASK, NEWER)
+    for _ in range(15):
+        bench.clock.advance(5)
+        bench.stream.heard((80.0,), ())
+    bench.stream.heard(first, again)
+    bench.stream.heard((1.0,), ())
+    assert bench.stream.healthy()
+    bench.stream.told(NEWER)
+    bench.pass_(GRACE_SECONDS * 2)
+    assert bench.stream.healthy()
+    assert bench.missed == 0
+
+
+def test_a_queue_that_is_never_empty_shows_what_is_missed_all_the_same(bench: Bench) -> None:
+    bench.stream.shown(TASK, NEWER)
+    for _ in range(2 * int(GRACE_SECONDS)):
+        bench.clock.advance(1)
+        bench.stream.heard((0.5, 2.0), ())
+    assert not bench.stream.healthy()
+    assert bench.missed == 1
+
+
+def test_one_event_that_is_late_in_a_quiet_time_turns_nothing(bench: Bench) -> None:
+    assert bench.stream.healthy()
+    bench.stream.heard((90.0,), ())
+    for _ in range(19):
+        bench.clock.advance(1)
+        assert bench.stream.healthy()
+    bench.pass_(20)
+    assert bench.stream.healthy()
+    assert bench.turns == [True]
+
+
 def test_a_queue_that_is_behind_is_not_relied_on_until_it_has_caught_up(bench: Bench) -> None:
     for _ in range(3):
-        bench.stream.heard(LAG_SECONDS + 1)
-        assert bench.stream.healthy()  # not for one late event
+        bench.stream.heard((LAG_SECONDS + 1,), ())
+        assert bench.stream.healthy()
         bench.clock.advance(BEHIND_SECONDS / 2)
-    bench.stream.heard(LAG_SECONDS + 1)
+    bench.stream.heard((LAG_SECONDS + 1,), ())
     assert not bench.stream.healthy()
-    bench.stream.heard(LAG_SECONDS)
+    bench.stream.heard((), (1.0,))  # which waited for us, not for the queue
+    assert not bench.stream.healthy()
+    bench.stream.heard((LAG_SECONDS,), ())
     assert bench.stream.healthy()
 
 
