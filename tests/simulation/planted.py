@@ -99,7 +99,7 @@ BUGS = (
         "after = await self._kube.write_status(body, wanted)",
         "body = await self._kube.get(self._objects.key(seen.uid)) or body\n"
         "        after = await self._kube.write_status(body, wanted)",
-        22,
+        27,
         "S5",
     ),
     Bug(
@@ -203,7 +203,7 @@ BUGS = (
     Bug(
         "what a list does not show is gone",
         f"{SHELL}/observe.py",
-        "        for gone in gone_ones:\n            self.tasks.absent(gone, began)\n",
+        "        for gone in missing:\n            self.tasks.absent(gone, began)\n",
         "        from datetime import timedelta\n"
         "        for gone in expected - listed:\n"
         "            self.tasks.absent(gone, began - timedelta(seconds=400))\n"
@@ -305,10 +305,10 @@ BUGS = (
     Bug(
         "events are deleted before they are taken in",
         f"{SHELL}/events.py",
-        "done = await self._take(messages)\n            if done and self._leads():\n"
+        "done = self._take(messages)\n            if done and self._leads():\n"
         "                await self._delete(done)",
         "await self._delete([each.receipt for each in messages])\n"
-        "            await self._take(messages)",
+        "            self._take(messages)",
         test="tests/unit/shell/test_events.py",
     ),
     Bug(
