@@ -96,8 +96,8 @@ class Reconciler:
                 self._doubtful.add(doubted)
                 raise
         for _ in range(STEPS):
-            if body is None:
-                return Rest()
+            if body is None or self._objects.key(uid_of(body)) is None:
+                return Rest()  # it went during a call: who looked again would claim its tasks
             seen = self.observe(body)
             plan = decide(seen, self._policy)
             if plan.parted:

@@ -138,6 +138,7 @@ def test_the_last_rows_wait_to_be_written_as_soon_as_the_finalizer_is_gone() -> 
     world.kube.delete(KEY)
     run(process.settle())
     world.ecs.settle()
+    world.clock.advance(1)  # rings share a quota
     run(process.observer.ring(process.main()))
     run(process.reconciler.reconcile(KEY))
     assert gone(world)
@@ -366,6 +367,43 @@ def test_a_namesake_gets_a_task_of_its_own() -> None:
     assert uid_of_one(world) != first
     assert len(world.ecs.live(first)) == 1, "an orphan is the reaper's, not its namesake's"
     assert len(world.ecs.launches) == 2
+
+
+@pytest.mark.parametrize("call", ["run_task", "stop_task"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_an_object_that_vanishes_during_a_call_is_not_known_again(
+    call: str, replaced: bool
+) -> None:
+    world = World()
+    process = Process(world)
+    run(process.settle())
+    world.kube.create(KEY, SPEC)
+    uid = uid_of_one(world)
+    if call == "stop_task":
+        until(process, running)
+        world.kube.delete(KEY)
+    process._hear()
+    key = process.queue.take()
+    assert key == KEY
+    process.wire.suspends = True
+    looking = process.reconciler.reconcile(key)
+    while process.wire.next != call:
+        looking.send(None)
+    world.kube.force_delete(KEY)
+    if replaced:
+        world.kube.create(KEY, SPEC)
+    process._hear()
+    process.wire.suspends = False
+    run(looking)
+    process.queue.done(key)
+    (orphan,) = world.ecs.live(uid)
+    del world.ecs.tasks[orphan]  # before anybody saw its end
+    later = world.clock.monotonic() + 900
+    until(process, lambda world: world.clock.monotonic() > later)
+    assert process.tasks.vanished(MAIN) == [], "nobody waits for it"
+    assert process.tasks.of(uid) == ()
+    assert len(world.kube.objects) == replaced
+    assert not replaced or running(world)
 
 
 @pytest.mark.parametrize("restarted", [False, True])
