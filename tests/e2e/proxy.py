@@ -26,11 +26,12 @@ _READS = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(slots=True)
 class Request:
-    """One request; ``code`` is 0 until it is answered."""
+    """One request; ``code`` is 0 until it is answered. ``body`` is kept of what may be a write."""
 
     method: str
     path: str
     code: int = 0
+    body: bytes = b""
 
     @property
     def written(self) -> bool:
@@ -110,6 +111,8 @@ class Relay:
             noted.code = 503
             return web.Response(status=503)
         body = await request.read() or None  # of an empty one aiohttp would tell a content type
+        if noted.method not in _READS:
+            noted.body = body or b""
         instead = await self.hand.before(request) if self.hand is not None else None
         if instead is not None:
             noted.code = instead.status

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 import boto3
@@ -57,6 +57,15 @@ def until(look: Callable[[], Found | None], what: str, seconds: float = DEADLINE
         time.sleep(0.05)
 
 
+def until_is(look: Callable[[], object], wanted: object, seconds: float = DEADLINE) -> None:
+    """Wait until that is what is seen; fails with what was seen last."""
+    end = time.monotonic() + seconds
+    while (found := look()) != wanted:
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds:.0f} s: {wanted!r}; it is {found!r}")
+        time.sleep(0.05)
+
+
 def container(**changes: Any) -> Obj:
     """A spec that runs on Fargate; ``changes`` replace its fields, ``None`` removes one."""
     template = {
@@ -80,7 +89,7 @@ class Operator:
     _process: subprocess.Popen[bytes] | None = None
     _began: int = 0
 
-    def start(self) -> "Operator":
+    def start(self) -> Self:
         began = self.logfile.stat().st_size if self.logfile.exists() else 0
         with self.logfile.open("ab") as log:
             self._process = subprocess.Popen(
@@ -93,7 +102,7 @@ class Operator:
         self._began = began  # last: another thread may look for its port
         return self
 
-    def wait_ready(self, seconds: float = DEADLINE) -> "Operator":
+    def wait_ready(self, seconds: float = DEADLINE) -> Self:
         told = f"the operator is ready\n{self.log()[-3000:]}"
         until(lambda: self.get("/readyz")[0] == 200, told, seconds)
         return self
@@ -134,7 +143,7 @@ class Operator:
         if port is None:
             return 0, ""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -315,6 +324,28 @@ class World:
 
         return until(there, f"{name} is {phase}")
 
+    def statuses(self, name: str) -> list[Obj]:
+        """The changes that operators have made to an object's status, oldest first; a null removes.
+        Some of it is shown for a moment only, as how an attempt ended is until the next begins."""
+        path = f"/namespaces/{self.namespace}/{PLURAL}/{name}/status"
+        writes = [each for each in self.writes() if each.path.partition("?")[0].endswith(path)]
+        return [json.loads(each.body)["status"] for each in writes]
+
+    def until_told(self, name: str, *parts: str) -> None:
+        """Wait until a message of the status says all of that, or has said so."""
+
+        def said() -> bool:
+            told = (str(each.get("message")) for each in self.statuses(name))
+            return any(all(part in text for part in parts) for text in told)
+
+        until(said, f"{name} tells {parts}")
+
+    def ask_again(self, name: str) -> None:
+        """Ask for another look at an object at once; it may be gone by itself."""
+        asked = ("annotate", "fc", name, "fractal.co/reconcile-requested-at=now")
+        done = self.api.kubectl("-n", self.namespace, *asked)
+        assert done.returncode == 0 or "NotFound" in done.stderr, done.stderr
+
     def until_gone(self, *names: str) -> None:
         """Wait until the objects are gone from the API."""
         until(lambda: not any(self.get(name) for name in names), f"{names} are gone")
@@ -381,7 +412,7 @@ class World:
         """Wait until this many more sweeps have listed tasks. One operator, one cluster."""
         listed = self.ecs.calls().get("ListTasks", 0)
         until(
-            lambda: self.ecs.calls()["ListTasks"] >= listed + count,
+            lambda: self.ecs.calls().get("ListTasks", 0) >= listed + count,
             f"{count} sweeps",
             DEADLINE + 5 * count,
         )
@@ -472,7 +503,7 @@ def new_world(servers: Servers, folder: Path) -> Iterator[World]:
         world = World(
             api=servers.api,
             proxy=servers.way,
-            ecs=EcsControl(servers.ecs_url),
+            ecs=EcsControl(servers.ecs_url, timeout=60),
             ecs_url=servers.ecs_url,
             engine=engine,
             database_url=url,
@@ -485,6 +516,7 @@ def new_world(servers: Servers, folder: Path) -> Iterator[World]:
         for operator in world.operators:
             operator.kill()
             print(f"--- {operator.logfile}\n{operator.logfile.read_text()[-5_000:]}")
+        servers.way.broken, servers.way.hand = "", None  # whatever a test has left of its own
         world.ecs.reset()
         world.ecs.delete_rule(world.name)
         world.tear_down()

@@ -139,18 +139,25 @@ def test_a_life_of_trouble_writes_no_secret(
         world.ecs.fail_next("RunTask", code=code, message=message, status=status)
     world.create("eve", spec())
     until(lambda: len(world.ecs.errors()) >= 1, "calls are refused")
-    world.proxy.broken = "/status"
+    mark, its = world.mark(), f"/namespaces/{world.namespace}/fractalcontainers/mallory/status"
+    world.proxy.broken = its
     world.create("mallory", spec())
-    until(lambda: any(each.code == 503 for each in world.proxy.requests), "writes fail")
+
+    def refused() -> bool:
+        return any(each.code == 503 and its in each.path for each in world.proxy.requests[mark:])
+
+    until(refused, "writes fail")
     world.proxy.broken = ""
 
     # the database goes away, the process dies, and both come again
     servers.postgres.stop()
-    world.patch("ada", spec={"dpi": 120})
-    until(lambda: "database" in operator.log() or "PostgreSQL" in operator.log(), "it is missed")
-    operator.kill()
-    operator.start()
-    servers.postgres.start()
+    try:
+        world.patch("ada", spec={"dpi": 120})
+        until(lambda: "rows failed, tried again later" in operator.log(), "it is missed")
+        operator.kill()
+        operator.start()
+    finally:
+        servers.postgres.start()
     operator.wait_ready()
     world.until_condition("mallory", "Ready", "True")
     uid = world.uid("mallory")

@@ -57,7 +57,7 @@ def test_a_stop_that_is_denied_is_told_and_goes_on_once_it_is_allowed(world: Wor
     assert warnings(world, "ada") == ["AccessDenied"]
     assert len(world.tasks(uid, live=True)) == 1
     world.ecs.reset()
-    world.kubectl("annotate", "fc", "ada", "fractal.co/reconcile-requested-at=now")
+    world.ask_again("ada")
     world.until_gone("ada")
     assert world.tasks(uid, live=True) == []
 
@@ -89,7 +89,7 @@ def test_abandoned_the_object_goes_at_once_and_its_task_is_left_alone(world: Wor
     assert world.get("ada") is not None
     abandon(world, "ada", uid)
     world.until_gone("ada")
-    until(lambda: world.app_state(uid)["deleted"], "the last row of the object")
+    until(lambda: world.app_state(uid).get("deleted"), "the last row of the object")
     (task,) = world.tasks(uid)
     assert task["live"]
     world.ecs.stop_task(task["taskArn"])  # its new owner's doing

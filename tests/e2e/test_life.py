@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.e2e.api import GIVEN
-from tests.e2e.stack import World, container, until
+from tests.e2e.stack import World, container, until, until_is
 
 
 def events(world: World, name: str) -> list[str]:
@@ -53,7 +53,7 @@ def test_a_life(world: World) -> None:
         "namespace": world.namespace,
         "name": "ada",
     }
-    until(lambda: world.app_state(uid)["state"] == "READY", "the row of the object")
+    until(lambda: world.app_state(uid).get("state") == "READY", "the row of the object")
     assert world.app_state(uid)["ip"] == address
 
     world.kubectl("patch", "fc", "ada", "--type=merge", "-p", '{"spec":{"dpi":120}}')
@@ -74,7 +74,7 @@ def test_a_life(world: World) -> None:
     assert shown["Reconciling"] == "Suspended"
     assert "Ready" not in shown  # kstatus would wait for it for ever
     assert "endpoint" not in world.status("ada")
-    until(lambda: world.app_state(uid)["state"] == "CANCELLED", "the row of the object")
+    until(lambda: world.app_state(uid).get("state") == "CANCELLED", "the row of the object")
     until(lambda: states(world, uid) == ["STOPPED", "STOPPED"], "both tasks' rows")
 
     world.kubectl(
@@ -83,17 +83,17 @@ def test_a_life(world: World) -> None:
     world.wait_ready("ada")
     (task,) = world.tasks(uid, live=True)
     assert len(world.tasks(uid)) == 3
-    until(lambda: world.app_state(uid)["state"] == "READY", "the row of the object")
+    until(lambda: world.app_state(uid).get("state") == "READY", "the row of the object")
 
-    described = world.kubectl("describe", "fc", "ada")
-    assert f"ECS accepted attempt 3 as task {task['taskArn'].rpartition('/')[2]}" in described
     launch, end = ["Launching", "TaskLaunched", "Ready"], ["StoppingTask", "TaskStopped"]
     story = [*launch, *end, *launch, *end, "Suspended", *launch]
-    assert events(world, "ada") == sorted(story)
+    until_is(lambda: events(world, "ada"), sorted(story))
+    described = world.kubectl("describe", "fc", "ada")
+    assert f"ECS accepted attempt 3 as task {task['taskArn'].rpartition('/')[2]}" in described
 
     world.kubectl("delete", "fc", "ada", "--timeout=60s")
     assert world.tasks(uid, live=True) == []  # kubectl returns when the object is gone
-    until(lambda: world.app_state(uid)["deleted"], "the last row of the object")
+    until(lambda: world.app_state(uid).get("deleted"), "the last row of the object")
     assert world.app_state(uid)["state"] == "CANCELLED"
     until(lambda: states(world, uid) == ["STOPPED"] * 3, "the tasks' last rows")
     assert [row["stop_code"] for row in world.containers(uid)] == [
@@ -101,7 +101,7 @@ def test_a_life(world: World) -> None:
         "Suspended",
         "Deleted",
     ]
-    assert world.history(uid) == [*story, "StoppingTask", "Deleted"]
+    until_is(lambda: world.history(uid), [*story, "StoppingTask", "Deleted"])
 
 
 def test_the_task_has_stopped_before_the_object_is_gone(world: World) -> None:
@@ -114,7 +114,7 @@ def test_the_task_has_stopped_before_the_object_is_gone(world: World) -> None:
     until(world.ecs.held, "StopTask is called")
     (task,) = world.tasks(uid)
     assert task["live"]
-    assert world.status("slow")["phase"] == "Deleting"
+    world.until_phase("slow", "Deleting")
     world.ecs.release()
 
     def gone() -> bool:
@@ -140,28 +140,31 @@ def test_an_edit_that_needs_no_new_task_restarts_nothing(world: World) -> None:
         "timeouts": {"startSeconds": 60},
     }
     generation = world.patch("calm", spec=changes)["metadata"]["generation"]
-    until(lambda: world.status("calm")["observedGeneration"] == generation, "the edit is seen")
+    until(lambda: world.status("calm").get("observedGeneration") == generation, "the edit is seen")
     world.sweeps(2)
     assert [each["taskArn"] for each in world.tasks()] == [each["taskArn"] for each in before]
     assert world.tasks()[0]["live"]
     assert world.condition("calm", "Ready")["status"] == "True"
     uid = world.uid("calm")
-    until(lambda: world.app_state(uid)["user_id"] == "eve@example.org", "PostgreSQL knows")
+    until(lambda: world.app_state(uid).get("user_id") == "eve@example.org", "PostgreSQL knows")
 
 
 def test_what_one_life_costs_in_writes(world: World) -> None:
     """Create to Running: at most 4 writes; to deleted: at most 7; Events apart."""
+    # Slow, as tasks are: of one that runs at once, the write that it was accepted may come late.
+    world.ecs.set_plan(match=f"fc/{world.name}/", start_seconds=6)
     world.start()
     world.apply("cheap")
     world.wait_ready("cheap")
     to_running = world.writes()
     assert len(to_running) <= 4, to_running
+    until(lambda: len(world.writes(events=True)) >= 3, "three Events")
     world.kubectl("delete", "fc", "cheap", "--timeout=60s")
+    if not GIVEN:  # the stand-in counts for itself: the proxy has let nothing pass unseen
+        until_is(lambda: len(world.writes()), standin_changes(world))
     whole = world.writes()
     assert len(whole) <= 7, whole
-    assert 3 <= len(world.writes(events=True)) <= 6
-    if not GIVEN:  # the stand-in counts for itself: the proxy has let nothing pass unseen
-        assert standin_changes(world) == len(whole)
+    assert len(world.writes(events=True)) <= 6
 
 
 def standin_changes(world: World) -> int:
@@ -185,6 +188,7 @@ def test_converged_objects_cost_no_writes_over_ten_sweeps(world: World) -> None:
     for name in names:
         world.create(name)
     world.wait_ready(*names)
+    until(lambda: len(world.writes(events=True)) >= 3 * len(names), "three Events of each")
     world.sweeps(1)
     mark, before = world.mark(), world.tasks()
     world.sweeps(10)
@@ -249,7 +253,7 @@ def test_the_endpoint_of_a_task_on_an_instance_is_the_instances(world: World, mo
     uid = world.uid("on-host")
     until(lambda: states(world, uid) == ["RUNNING_AVAILABLE"], "the row of the task")
     assert world.containers(uid)[0]["port_32262"] == binding["hostPort"]
-    assert world.app_state(uid)["port"] == binding["hostPort"]
+    until_is(lambda: world.app_state(uid).get("port"), binding["hostPort"])
 
 
 def instances_of(world: World) -> list[str]:

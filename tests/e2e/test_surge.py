@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 from tests.e2e.lives import most_at_once, served_without_a_gap
-from tests.e2e.stack import World, container, until
+from tests.e2e.stack import World, container, until, until_is
 from tests.e2e.test_documents import BLOCK, DOCS, bash
 
 SECTION = (DOCS / "lifecycle.md").read_text().partition("\n## Updates\n")[2].partition("\n## ")[0]
@@ -35,13 +35,10 @@ def test_the_update_of_the_documentation(world: World, tmp_path: Path) -> None:
     tasks = world.tasks(uid)
     assert (len(tasks), most_at_once(tasks), served_without_a_gap(tasks)) == (2, 2, True)
     assert world.status(name)["endpoint"]["ip"] != first
-    until(lambda: len(world.status(name)["tasks"]) == 1, "the status says so")
-    states = [str(row["state"]) for row in world.containers(uid)]
-    until(
-        lambda: (
-            [str(row["state"]) for row in world.containers(uid)] == ["STOPPED", "RUNNING_AVAILABLE"]
-        ),
-        f"both rows {states}",
+    until(lambda: len(world.status(name).get("tasks", ())) == 1, "the status says so")
+    until_is(
+        lambda: [str(row["state"]) for row in world.containers(uid)],
+        ["STOPPED", "RUNNING_AVAILABLE"],
     )
     world.kubectl("delete", "fc", name, "--timeout=60s")
     assert live(world, uid) == []
@@ -62,7 +59,7 @@ def test_a_failed_update_leaves_the_old_task_and_edits_in_between_make_no_third(
     world.until_condition("ada", "Reconciling", "True", "Retrying")
     assert world.condition("ada", "Ready")["status"] == "True"
     assert world.status("ada")["phase"] == "Updating"
-    until(lambda: world.app_state(uid)["state"] == "READY", "the row of the object")
+    until(lambda: world.app_state(uid).get("state") == "READY", "the row of the object")
     assert live(world, uid) == [old]
 
     world.patch("ada", spec={"dpi": None})  # back
@@ -70,9 +67,11 @@ def test_a_failed_update_leaves_the_old_task_and_edits_in_between_make_no_third(
     assert live(world, uid) == [old]
 
     world.ecs.reset()
+    world.ecs.hold("StopTask", "before", times=100)  # both live until somebody has looked
     world.patch("ada", spec={"dpi": 130})
     until(lambda: len(live(world, uid)) == 2, "a surge")
     world.patch("ada", spec={"dpi": 140})  # a third spec, while two live
+    world.ecs.release()
     world.until_condition("ada", "Reconciling", "False", "Settled")
     world.kubectl("wait", "--for=jsonpath={.status.phase}=Running", "fc/ada", "--timeout=60s")
     until(lambda: len(live(world, uid)) == 1, "one task is left")
@@ -92,9 +91,11 @@ def test_a_killed_operator_goes_on_with_the_surge(world: World) -> None:
     uid = world.uid("ada")
     world.surging.add(uid)
     world.ecs.hold("RunTask", "drop", match=f"fc/{world.name}/{uid}")  # launched, not answered
+    world.ecs.hold("StopTask", "before", times=100)  # both live until somebody has looked
     world.patch("ada", spec={"dpi": 120})
     until(lambda: len(live(world, uid)) == 2, "a surge")
     operator.kill()
+    world.ecs.release()
     world.start()
     world.kubectl("wait", "--for=jsonpath={.status.attempt.number}=2", "fc/ada", "--timeout=60s")
     world.until_condition("ada", "Reconciling", "False", "Settled")
