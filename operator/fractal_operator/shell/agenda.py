@@ -5,10 +5,15 @@ as soon as it leads.
 """
 
 import asyncio
+from collections.abc import Iterable
 
 from fractal_operator.ports import ObjectKey
 from fractal_operator.shell.objects import Objects
 from fractal_operator.shell.workqueue import WorkQueue
+
+SLICE, SLICE_SECONDS = 100, 0.1
+"""So many objects are looked at again at a time, and how long until the next ones: 10,000 at once
+held up what happened meanwhile for six seconds."""
 
 
 def namespace_of(key: ObjectKey) -> str:
@@ -41,8 +46,17 @@ class Agenda:
             self.queue.add(key)
             self.news.set()
 
+    def look_again(self, keys: Iterable[ObjectKey]) -> None:
+        """Have objects looked at that have been before, a few at a time: nothing is known to have
+        happened to them, and what does happen meanwhile would wait for all of them."""
+        if self.led.is_set():
+            for number, key in enumerate(keys):
+                self.queue.add_after(key, number // SLICE * SLICE_SECONDS)
+            self.news.set()
+
     def lead(self) -> None:
-        """This process leads from now on: look at every object."""
+        """This process leads from now on: look at every object, at once. Any of them may be in
+        need of it, and only what is made meanwhile waits for them."""
         self.led.set()
         for known in self.objects.all():
             self.queue.add(known.key)

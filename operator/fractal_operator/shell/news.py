@@ -1,7 +1,7 @@
 """How this process gets to know the objects: by the watch, and by lists for what that misses."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fractal_models.errors import AccessDenied, FractalError
@@ -24,10 +24,6 @@ RESYNC_SECONDS = 600.0
 EMPTY_SECONDS = 15.0
 """The same while there is no object: after the CRD was deleted and installed again kopf's watch may
 miss that it is served, and with nothing to list a list costs nothing."""
-
-SLICE, SLICE_SECONDS = 100, 0.1
-"""So many objects are looked at again at a time, and how long until the next ones: 10,000 at once
-held up what happened meanwhile for six seconds."""
 
 
 class News:
@@ -116,7 +112,8 @@ class News:
             self.event("", body)
             keys.append(key_of(body))
         if not self.listed:
-            self._look(keys)
+            for key in keys:
+                self._agenda.look(key)
         refused: set[str] = set()
         for uid, key in before.items():
             # A list may be older than an object just made or written; but after a restore of etcd
@@ -131,20 +128,9 @@ class News:
         if self.listed and self._agenda.led.is_set():
             self._drop_clusters()
         if self.listed:
-            await self._look_again(keys)
+            self._agenda.look_again(keys)
         self.listed = True
         self._health.set(FIRST_LIST)
-
-    def _look(self, keys: Iterable[ObjectKey]) -> None:
-        for key in keys:
-            self._agenda.look(key)
-
-    async def _look_again(self, keys: Sequence[ObjectKey]) -> None:
-        """Look at all, a few at a time: what happens meanwhile would wait for all of them."""
-        for start in range(0, len(keys), SLICE):
-            if start:
-                await self._clock.sleep(SLICE_SECONDS)
-            self._look(keys[start : start + SLICE])
 
     def _drop_clusters(self) -> None:
         """Drop those that no object leads to any more."""

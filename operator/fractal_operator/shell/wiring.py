@@ -109,8 +109,7 @@ def wire(
 
     def replay() -> None:
         memories.retell()
-        for each in objects.all():
-            agenda.look(each.key)
+        agenda.look_again(each.key for each in objects.all())
 
     def known(uid: str) -> Known | None:
         key = objects.key(uid)

@@ -4,20 +4,20 @@ Whatever looks at all objects takes steps in proportion to their number, and wha
 few seconds takes as many whatever their number: nothing grows faster.
 """
 
-import asyncio
 import sys
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
 from tests.unit.shell.process import INSTALL, Process, World, running, until
+from tests.unit.shell.test_record import APP
 from tests.unit.shell.wire import run
 
 from fractal_helpers import bodies
 from fractal_models.kube import ObjectKey
 from fractal_operator.shell import objects
+from fractal_operator.shell.agenda import SLICE, SLICE_SECONDS
 from fractal_operator.shell.gauges import Gauges
-from fractal_operator.shell.news import SLICE, SLICE_SECONDS
 
 FEW, MANY = 20, 40
 SPEC = {"taskDefinition": "web"}
@@ -155,25 +155,42 @@ def test_what_comes_round_every_few_seconds_takes_no_more_steps_for_more_objects
     assert counts[FEW] == counts[MANY]
 
 
-def test_a_later_list_asks_for_few_looks_at_a_time() -> None:
+def listed_again(process: Process) -> None:
+    run(process.news._list())
+
+
+def database_back(process: Process) -> None:
+    process.recorder.offer([APP])
+    process.world.ledger.down = True
+    assert not run(process.recorder.flush())
+    process.world.ledger.down = False
+    process.clock.advance(60)
+    assert run(process.recorder.flush())
+
+
+def depths(process: Process) -> list[int]:
+    """How many objects are to be looked at at once, until there are none."""
+    found: list[int] = []
+    while process.queue.next_deadline() is not None:
+        found.append(process.queue.depth())
+        while (key := process.queue.take()) is not None:
+            process.queue.done(key)
+        process.clock.advance(SLICE_SECONDS)
+    return found
+
+
+@pytest.mark.parametrize("all_again", [listed_again, database_back])
+def test_looks_at_all_objects_again_are_few_at_a_time(
+    all_again: Callable[[Process], None],
+) -> None:
     """What happens meanwhile waits for those, and not for a look at every object."""
     world, count = World(), 2 * SLICE + 1
     for key in keys(count):
         world.kube.create(key, SPEC)
     process = restarted(world)
-    depths: list[int] = []
-
-    async def listing() -> None:
-        listing = asyncio.create_task(process.news._list())
-        while not listing.done():
-            await asyncio.sleep(0)
-            depths.append(process.queue.depth())
-            while (key := process.queue.take()) is not None:
-                process.queue.done(key)
-            process.clock.advance(SLICE_SECONDS)
-
-    asyncio.run(listing())
-    assert (max(depths), sum(depths)) == (SLICE, count)
+    depths(process)
+    all_again(process)
+    assert depths(process) == [SLICE, SLICE, 1]
 
 
 def test_what_looks_at_all_objects_decodes_none(monkeypatch: pytest.MonkeyPatch) -> None:
