@@ -6,9 +6,13 @@ STOPPED is absorbing.
 """
 
 from dataclasses import fields, replace
+from datetime import timedelta
 from operator import attrgetter
 
 from fractal_models.observed import STATE_RANK, ObservedContainer, ObservedTask
+
+LATEST = timedelta(minutes=16)
+"""No answer of ECS comes later: a look that takes so long ends the process (shell/watchdogs.py)."""
 
 _NAMES = [each.name for each in fields(ObservedTask) if each.name != "observed_at"]
 _told = attrgetter(*_NAMES)
@@ -19,7 +23,8 @@ def newer(old: ObservedTask | None, new: ObservedTask) -> ObservedTask:
     """The sight to keep; a sparse answer (a replay of a stopped task) loses no known detail."""
     if old is None:
         return new
-    if _order(new) < _order(old):
+    before, after = _order(old), _order(new)
+    if after < before or (after == before and _is_late(old, new)):
         return old
     if _told(new) == _told(old):  # nearly every sight: a sweep looks at all tasks once a minute
         return new
@@ -56,11 +61,21 @@ def _containers(old: ObservedTask, new: ObservedTask) -> tuple[ObservedContainer
     )
 
 
-def _order(task: ObservedTask) -> tuple[object, ...]:
-    rank = STATE_RANK.get(task.last_status, 0)
+def _order(task: ObservedTask) -> tuple[int, int, int]:
     if task.stopped:
-        return (1, 0, 0, task.observed_at)
-    return (0, -1 if task.version is None else task.version, rank, task.observed_at)
+        return 1, 0, 0
+    version = -1 if task.version is None else task.version
+    return 0, version, STATE_RANK.get(task.last_status, 0)
+
+
+def _is_late(old: ObservedTask, new: ObservedTask) -> bool:
+    """Whether ``new``, of the same version, is from before ``old``.
+
+    What would be later than an answer can be comes of a clock that was set back; until that has
+    caught up no new tags would be seen. An event may be of any age, but does not tell of tags.
+    """
+    gap = old.observed_at - new.observed_at
+    return gap > timedelta(0) and (gap <= LATEST or new.tags is None)
 
 
 def changed(old: ObservedTask | None, new: ObservedTask) -> bool:

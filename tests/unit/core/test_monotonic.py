@@ -1,5 +1,6 @@
 """Rule 18: which of two sights of a task is believed."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,10 @@ from hypothesis import strategies as st
 from tests.unit.core.world import NOW, stopped, task
 
 from fractal_models.observed import STATE_RANK, ObservedContainer, ObservedTask
-from fractal_operator.core.monotonic import changed, newer
+from fractal_operator.core.monotonic import LATEST, changed, newer
+from fractal_operator.shell import watchdogs
+
+TAG = ("fractal.co/uid", "new")
 
 
 @pytest.mark.parametrize(
@@ -31,6 +35,30 @@ from fractal_operator.core.monotonic import changed, newer
 )
 def test_which_sight_is_kept(old: ObservedTask, new: ObservedTask, taken: bool) -> None:
     assert (newer(old, new) is old) is not taken
+
+
+@pytest.mark.parametrize(
+    ("earlier", "tags", "taken"),
+    [
+        (timedelta(seconds=1), (TAG,), False),
+        (LATEST, (TAG,), False),
+        (LATEST + timedelta(seconds=1), (TAG,), True),
+        (LATEST + timedelta(seconds=1), (), True),
+        (timedelta(days=3), None, False),  # an event that waited in the queue
+    ],
+)
+def test_a_clock_that_was_set_back_hides_no_tags(
+    earlier: timedelta, tags: tuple[tuple[str, str], ...] | None, taken: bool
+) -> None:
+    """ECS raises no version for them, so only the time tells which of two sights to believe."""
+    old = task(version=2, tags=(("fractal.co/old", ""),))
+    new = task(version=2, tags=tags, observed_at=NOW - earlier)
+    assert newer(old, new).tags == (tags if taken else old.tags)
+    assert newer(replace(old, version=3), new).version == 3
+
+
+def test_no_answer_of_ecs_is_so_late_as_to_look_like_a_clock_that_was_set_back() -> None:
+    assert LATEST.total_seconds() >= watchdogs.SWEEP_SECONDS + watchdogs.GRACE_SECONDS
 
 
 def test_the_first_sight_is_kept_whatever_it_is() -> None:
