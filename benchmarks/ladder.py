@@ -1,7 +1,8 @@
 """``python -m benchmarks.ladder 100 1000``: a run of benchmarks.scale for each size and way.
 
 The operator with events and with sweeps only at each size; the peer at those up to a thousand,
-where its calls are still answered. Results are appended to docs/performance/results.jsonl.
+where its calls are still answered. Results are appended to docs/performance/results.jsonl, those on
+the stand-in to build/performance/results.jsonl.
 """
 
 import argparse

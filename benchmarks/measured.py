@@ -54,7 +54,9 @@ class Result:
     phases: dict[str, Phase] = field(default_factory=dict)
     lags: dict[str, list[float]] = field(default_factory=dict)
     """Quantiles of each lag in seconds: see ``quantiles``."""
-    facts: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, float | str] = field(default_factory=dict)
+    """Single numbers, and as texts ``commit`` (see benchmarks.origin) and ``server``: the API
+    server's version, or ``stand-in``. Records of before there were these hold neither."""
 
 
 def quantiles(values: Iterable[float]) -> list[float]:

@@ -1,23 +1,24 @@
 """``python -m benchmarks.report``: the tables and plots of docs/performance.md from the results.
 
-The text around them is written by hand. The exit code is 1 if a promise is not kept by a run that
-could have kept it.
+The text around them is written by hand. With ``--standin`` it is build/performance.md, tables and
+plots alone, from the runs on the stand-in: no number of those gets among the others. The exit code
+is 1 if a promise is not kept by a run that could have kept it.
 """
 
 import argparse
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from benchmarks import plots
 from benchmarks.cells import number, row
+from benchmarks.origin import REAL, STANDIN
 from benchmarks.promises import promises, share
 from benchmarks.results import Run, read
-from benchmarks.scale import RESULTS
 
-PAGE = RESULTS.parent.parent / "performance.md"
+PAGE = REAL.parent.parent / "performance.md"
 WAYS = ("events", "sweeps", "peer")
 LIFE = ("apply", "hold", "stops", "delete")
 Runs = dict[tuple[str, int], Run]
@@ -26,10 +27,13 @@ Runs = dict[tuple[str, int], Run]
 def main() -> int:
     """Write the page; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--standin", action="store_true", help="those of the stand-in")
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--page", type=Path)
     args = parser.parse_args()
-    runs = read(args.results)
+    usual = STANDIN if args.standin else REAL
+    page: Path = args.page or usual.parent.parent / PAGE.name
+    runs = read(args.results or usual)
     lines, kept = promises(runs)
     ratios, better = against_peer(runs)
     parts = {
@@ -37,12 +41,12 @@ def main() -> int:
         "sizes": sizes(runs),
         "growth": growth(runs),
         "peer": ratios,
-        "plots": plots.draw(runs, args.page.parent / "performance"),
+        "plots": plots.draw(runs, page.parent / "performance"),
     }
-    text = args.page.read_text()
+    text = page.read_text() if page.exists() else _blank(parts)
     for name, part in parts.items():
         text = _put(text, name, part)
-    args.page.write_text(text)
+    page.write_text(text)
     print("\n".join([*lines, "", *ratios]))
     return 0 if kept and better else 1
 
@@ -53,7 +57,9 @@ def sizes(runs: Runs) -> list[str]:
     lines = [row(["", *(f"{run.way} {run.objects:,}" for run in chosen)])]
     lines.append("|---|" + "---:|" * len(chosen))
     for what, tell in _rows():
-        lines.append(row([what, *(_told(tell, run) for run in chosen)]))
+        cells = [_told(tell, run) for run in chosen]
+        if any(cells):
+            lines.append(row([what, *cells]))
     return lines
 
 
@@ -66,6 +72,8 @@ def _rows() -> Iterator[tuple[str, Callable[[Run], str]]]:
         minutes = run.phase("hold")["seconds"] / 60
         return "; ".join(f"{name} {number(count / minutes)}" for name, count in groups.items())
 
+    yield "code: commit", lambda r: r.origin("commit")
+    yield "API server", lambda r: r.origin("server")
     yield "apply to Running: seconds for all", lambda r: number(r.facts["apply_seconds"])
     yield "objects a second", lambda r: number(r.objects / r.facts["apply_seconds"])
     yield "RUNNING to status, p50 / p99 s", lag("RUNNING to status")
@@ -195,10 +203,16 @@ def _value(tell: Callable[[Run], float], run: Run) -> float:
         return math.nan
 
 
+def _blank(names: Iterable[str]) -> str:
+    """A page without any text."""
+    places = "\n\n".join(f"<!-- {name} -->\n<!-- /{name} -->" for name in names)
+    return f"# Performance\n\n{places}\n"
+
+
 def _put(text: str, name: str, lines: list[str]) -> str:
     found = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     if not found.search(text):
-        raise ValueError(f"{PAGE} has no place for {name}")
+        raise ValueError(f"the page has no place for {name}")
     body = "\n".join(lines)
     return found.sub(lambda place: f"{place[1]}{body}\n{place[2]}", text)
 

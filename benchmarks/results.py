@@ -35,7 +35,12 @@ class Run:
     @property
     def facts(self) -> dict[str, float]:
         """Single numbers of the run."""
-        return dict(self.raw["facts"])
+        told = self.raw["facts"].items()
+        return {name: fact for name, fact in told if not isinstance(fact, str)}
+
+    def origin(self, name: str) -> str:
+        """The ``commit`` or ``server`` that was measured; "" for a run that does not tell."""
+        return str(self.raw["facts"].get(name, ""))
 
     def phase(self, name: str) -> dict[str, Any]:
         """What a phase took."""

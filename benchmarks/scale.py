@@ -2,7 +2,8 @@
 
 Requests are counted by the API server, AWS calls by the fake of ECS, CPU and memory are read from
 /proc, and the time at which a status tells something is that of a watch of the benchmark's own.
-Each run appends one JSON object to a file; benchmarks.report makes tables and plots of them.
+Each run appends one JSON object to a file; benchmarks.report makes tables and plots of them. Runs
+on the stand-in have a file of their own.
 """
 
 import argparse
@@ -16,10 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cluster import connect
+from benchmarks.cluster import Cluster, connect
 from benchmarks.ecs_fake.server import QUEUE
 from benchmarks.ecs_fake.world import ACCOUNT
 from benchmarks.measured import Options, Result, quantile
+from benchmarks.origin import REAL, STANDIN, commit
 from benchmarks.processes import server
 from benchmarks.steps import Run
 from benchmarks.subjects import CLUSTER, REGION, World
@@ -34,7 +36,6 @@ SPEC: dict[str, Any] = {
         "ports": [{"name": "http", "containerPort": 8080}],
     },
 }
-RESULTS = Path(__file__).parent.parent / "docs" / "performance" / "results.jsonl"
 
 
 def main() -> None:
@@ -46,19 +47,23 @@ def main() -> None:
         "--events", action="store_true", help="with the SQS queue, else sweeps only"
     )
     parser.add_argument("--hold", type=float, default=130, help="seconds to watch it converged")
+    parser.add_argument("--settle", type=float, default=75, help="seconds before that")
     parser.add_argument("--stops", type=int, default=200, help="tasks to stop, for the lag")
     parser.add_argument("--stop-span", type=float, default=60, help="over so many seconds")
     parser.add_argument("--quotas", type=float, default=0, help="AWS's quotas times this; 0: none")
     parser.add_argument("--patience", type=float, default=1800, help="seconds for any one step")
     parser.add_argument("--set", action="append", default=[], help="NAME=value for the operator")
     parser.add_argument("--no-deletion", action="store_true", help="end after the restart")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = os.environ.get("E2E_KUBECONFIG", "")
+    parser.add_argument("--out", type=Path, default=REAL if given else STANDIN)
+    parser.add_argument("--profiles", type=Path, help="a folder for what cProfile sees")
     args = parser.parse_args()
     options = Options(
         subject=args.subject,
         objects=args.objects,
         events=args.events,
         hold=args.hold,
+        settle=args.settle,
         stops=args.stops,
         stop_span=args.stop_span,
         quotas=args.quotas,
@@ -67,13 +72,13 @@ def main() -> None:
         settings=dict(each.split("=", 1) for each in args.set),
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # then what it has made is taken away
-    given = os.environ.get("E2E_KUBECONFIG", "")
     result = Result(options)
     try:
-        asyncio.run(measure(result, Path(given) if given else None))
+        asyncio.run(measure(result, Path(given) if given else None, args.profiles))
     finally:
         print(summary(result))
         if "hold" in result.phases:
+            args.out.parent.mkdir(parents=True, exist_ok=True)
             with args.out.open("a") as file:
                 file.write(json.dumps(asdict(result)) + "\n")
 
@@ -92,9 +97,10 @@ def summary(result: Result) -> str:
     return "\n".join([*lines, f"{result.facts}"])
 
 
-async def measure(result: Result, kubeconfig: Path | None) -> None:
+async def measure(result: Result, kubeconfig: Path | None, profiles: Path | None = None) -> None:
     """Make one run on the API server of ``kubeconfig``, or on the stand-in."""
     options = result.options
+    result.facts["commit"] = commit()  # as it begins: the code may be edited meanwhile
     with ExitStack() as parts:
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="fractal-scale-")))
         if kubeconfig is None:
@@ -108,14 +114,22 @@ async def measure(result: Result, kubeconfig: Path | None) -> None:
         url, _ = parts.enter_context(server(command, folder / "ecs.log"))
         queue = f"{url}/{ACCOUNT}/{QUEUE}" if options.events else ""
         where = kubeconfig or folder / "kubeconfig"
-        world = World(where, url, folder, queue=queue, settings=options.settings)
+        world = World(where, url, folder, queue, settings=options.settings, profiles=profiles)
         async with connect(where, standin=kubeconfig is None) as cluster:
+            result.facts["server"] = await _version(cluster)
             await cluster.install()
             await cluster.force_away()  # what a run that was broken off has left
             try:
                 await Run(options, SPEC, world, cluster, result).all()
             finally:
                 result.facts["left"] = await cluster.force_away()
+
+
+async def _version(cluster: Cluster) -> str:
+    """What the API server says it is, or that it is the stand-in."""
+    if cluster.standin:
+        return "stand-in"
+    return str((await cluster.call("GET", "/version"))["gitVersion"])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ _PORT = re.compile(r"serving /metrics, /healthz and /readyz on port (\d+)")
 
 @dataclass(frozen=True)
 class World:
-    """What surrounds the measured process, and the settings that differ from the defaults."""
+    """What surrounds the measured process, and the settings that differ from the defaults. Into
+    ``profiles`` each process of the operator writes at its end what cProfile has seen of its main
+    thread (pstats)."""
 
     kubeconfig: Path
     aws: str
@@ -29,6 +31,7 @@ class World:
     queue: str = ""
     database: str = ""
     settings: Mapping[str, str] | None = None
+    profiles: Path | None = None
 
     def environ(self) -> dict[str, str]:
         """The environment of any subject."""
@@ -66,7 +69,11 @@ class Operator:
         if world.database:
             environ["FRACTAL_DATABASE_URL"] = world.database
         log = _new_log(world, self.name)
-        with child(["-m", "fractal_operator", "run"], environ, log) as made:
+        command = ["-m", "fractal_operator", "run"]
+        if world.profiles is not None:
+            into = world.profiles / f"{log.stem}.pstats"
+            command = ["-m", "cProfile", "-o", str(into), *command]
+        with child(command, environ, log) as made:
             yield made
 
     def ready(self, made: Child) -> bool:
