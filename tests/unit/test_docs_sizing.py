@@ -1,4 +1,4 @@
-"""docs/sizing.md and docs/splitting.md: their arithmetic, and their values."""
+"""docs/sizing.md, events.md and splitting.md: their arithmetic, values, and what was measured."""
 
 import re
 from pathlib import Path
@@ -6,20 +6,48 @@ from pathlib import Path
 import helm_python as helm
 import pytest
 import yaml
+from benchmarks.origin import REAL
+from benchmarks.results import Run, read
 
 from fractal_helpers.aws.limits import QUOTAS, QuotaGroups
+from fractal_operator.core import queueing
 from fractal_operator.settings import Settings
 from fractal_operator.shell.observe import Pace
 
 DOCS = Path(__file__).parents[2] / "docs"
 SIZING = (DOCS / "sizing.md").read_text()
+EVENTS = (DOCS / "events.md").read_text()
 SPLITTING = (DOCS / "splitting.md").read_text()
 CHART = Path(__file__).parents[2] / "charts" / "fractal-operator"
 
 
+MEASURED = read(REAL)
+SPARE = 0.1
+"""Of what was measured: the pages round, and two runs are not alike."""
+
+
+def measured(objects: int) -> list[Run]:
+    """The operator's runs of a size."""
+    found = [MEASURED[way, objects] for way in ("events", "sweeps") if (way, objects) in MEASURED]
+    assert found
+    return found
+
+
+def between(text: str, value: float) -> bool:
+    """Whether a value fits into a range, such as ``170 to 175``."""
+    low, high = (number(each) for each in text.split(" to "))
+    return low * (1 - SPARE) <= value <= high * (1 + SPARE)
+
+
+def said(page: str, words: str) -> list[str]:
+    """What stands in the one place of a page that reads so, for each ``(…)``; any white space."""
+    (found,) = re.finditer(words.replace(" ", r"\s+"), page, re.DOTALL)
+    return list(found.groups())
+
+
 def table(heading: str) -> list[list[str]]:
     """The rows of the table whose head begins so, as texts."""
-    lines = SIZING.splitlines()
+    lines = [line.strip() for line in SIZING.splitlines()]
     at = next(i for i, line in enumerate(lines) if line.startswith(f"| {heading}"))
     rows = []
     for line in lines[at + 2 :]:
@@ -63,6 +91,58 @@ def test_a_change_of_everything_takes_as_long_as_it_says() -> None:
         for share, told in ((0.5, half), (0.9, most)):
             takes = number(objects) / launch_rate(share)
             assert seconds(told) == pytest.approx(takes, rel=0.05)
+
+
+def test_stops_alone_take_half_as_long() -> None:
+    told, objects, share = said(SIZING, r"N / \(40 s\), (\d+ min) for ([\d,]+) with s = ([\d.]+)\.")
+    groups = QuotaGroups(float(share)).standings()
+    rate = sum(each.per_second for each in groups if each.group == "cluster-modify")
+    assert rate == pytest.approx(40 * float(share))
+    assert seconds(told) == pytest.approx(number(objects) / rate, rel=0.05)
+
+
+def test_a_launch_takes_as_many_writes_as_it_says() -> None:
+    most, after, events = said(
+        SIZING, r"At most (\d) writes from .*? for more than (\d) s takes .*? apart: (\d) from"
+    )
+    for run in MEASURED.values():
+        if run.way != "peer":
+            assert run.writes("apply") <= int(most) * run.objects
+            assert run.events("apply") <= int(events) * run.objects
+    assert queueing.TOLD_AFTER.total_seconds() == int(after)
+
+
+def test_memory_is_what_was_measured() -> None:
+    rows = table("objects | converged")
+    assert [number(row[0]) for row in rows] == [1_000, 5_000, 10_000]
+    for objects, converged, peak, restarted in rows:
+        for run in measured(int(number(objects))):
+            assert between(converged, run.phase("hold")["rss"])
+            assert between(peak, run.facts["peak_rss"])
+            assert between(restarted, run.phase("restart")["rss"])
+
+
+def test_a_start_takes_what_was_measured() -> None:
+    cpu, ready = said(SIZING, r"(\d+ to \d+) s at 10,000, ready after (\d+ to \d+) s")
+    for run in measured(10_000):
+        assert between(cpu, run.phase("restart")["cpu"])
+        assert between(ready, run.facts["restart_ready"])
+
+
+def test_so_many_receives_were_counted() -> None:
+    launches = {
+        SIZING: said(SIZING, r"at once (0\.\d to 0\.\d)\."),
+        EVENTS: said(EVENTS, r"at once took (0\.\d to 0\.\d) an object"),
+    }
+    for page, (launch,) in launches.items():
+        (each,) = said(page, r"took (5 to 6\.5) (?:of each|receives each)")
+        for (way, objects), run in MEASURED.items():
+            if way == "events":
+                stops = min(run.raw["options"]["stops"], objects)
+                assert between(each, run.phase("stops")["aws"]["sqs:ReceiveMessage"] / stops)
+                if objects >= 1000 or page is SIZING:
+                    received = run.phase("apply")["aws"]["sqs:ReceiveMessage"]
+                    assert between(launch, received / objects)
 
 
 def test_the_calls_to_read_are_counted_rightly() -> None:
