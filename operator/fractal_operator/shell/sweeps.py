@@ -7,7 +7,8 @@ tasks of ours may be (``held``) take turns among themselves.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from operator import itemgetter
 from typing import Any
 
@@ -29,6 +30,10 @@ NEWCOMERS = 8
 
 NEWCOMERS_OF_REGION = 2
 """How many of them in one region."""
+
+BIG_CALLS, BIG_OF_REGION = 10, 2
+"""A sweep of so many calls keeps a thread of its region for as long as the rate limit has it wait;
+so many at a time leave the ring, lookups and addresses theirs."""
 
 
 class Running:
@@ -141,12 +146,13 @@ class Sweeps:
                 running.start(cluster, look(cluster), self._clock.monotonic())
 
 
-def admitted(due: Iterable[Cluster], running: Iterable[Cluster]) -> list[Cluster]:
+def admitted(due: Iterable[Cluster], running: Collection[Cluster]) -> list[Cluster]:
     """Those of ``due`` that may be swept now, beside those that are.
 
-    All that were swept before; and of the newcomers those whose last try is longest ago, first of
-    all those without one.
+    All that were swept before, but of big ones a few in a region; and of the newcomers those whose
+    last try is longest ago, first of all those without one.
     """
+    big = Counter(each.region for each in running if each.calls >= BIG_CALLS)
     newcomers = [each for each in running if each.swept_since is None]
     chosen: list[Cluster] = []
     for cluster in sorted(due, key=_tried):
@@ -156,6 +162,10 @@ def admitted(due: Iterable[Cluster], running: Iterable[Cluster]) -> list[Cluster
             if len(rivals) >= NEWCOMERS or there >= NEWCOMERS_OF_REGION:
                 continue
             newcomers.append(cluster)
+        elif cluster.calls >= BIG_CALLS:
+            if big[cluster.region] >= BIG_OF_REGION:
+                continue
+            big[cluster.region] += 1
         chosen.append(cluster)
     return chosen
 

@@ -10,7 +10,7 @@ from tests.unit.shell.wire import START
 from fractal_models.kube import ObjectKey
 from fractal_models.observed import ClusterInfo
 from fractal_operator.shell.clusters import Cluster
-from fractal_operator.shell.sweeps import NEWCOMERS, NEWCOMERS_OF_REGION, admitted
+from fractal_operator.shell.sweeps import BIG_CALLS, NEWCOMERS, NEWCOMERS_OF_REGION, admitted
 
 SPEC = {"taskDefinition": "web"}
 
@@ -24,6 +24,17 @@ def test_known_clusters_are_all_swept_however_many_newcomers_wait() -> None:
     chosen = admitted([*(newcomer(number) for number in range(600)), *known], [])
     assert [each for each in chosen if each.swept_since] == known
     assert len(chosen) == len(known) + NEWCOMERS_OF_REGION
+
+
+def test_big_clusters_of_a_region_take_turns_and_leave_threads_to_others() -> None:
+    first, second, third, far = (
+        Cluster(region, f"big-{number}", swept_since=START, swept_at=number, calls=BIG_CALLS)
+        for number, region in enumerate((REGION, REGION, REGION, "aa-north-1"))
+    )
+    small = Cluster(REGION, "small", swept_since=START, swept_at=9, calls=BIG_CALLS - 1)
+    assert admitted([third, small, far, second, first], []) == [first, second, far, small]
+    assert admitted([third], [first, second]) == []
+    assert admitted([third, far], [second, small]) == [third, far]
 
 
 def test_newcomers_are_few_in_each_region_and_in_all_together() -> None:
