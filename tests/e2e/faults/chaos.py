@@ -33,6 +33,8 @@ CHANCES: tuple[tuple[Kind, float], ...] = (
     ("never-answered", 0.002),
 )
 """What befalls a call that changes anything, and how often."""
+AUDIT_SECONDS = "60"
+"""Between two full looks while task events are relied on: what none told of is found so late."""
 HEAL_MINUTES = 12.0
 """An attempt whose call is lost is drained for 420 s; what was unhealthy may wait as long again."""
 LEADS = "became leader by lease"
@@ -124,6 +126,11 @@ class Users:
             self.world.ecs.stop_task(live[-1]["taskArn"], how=how, exit_code=code)  # type: ignore[arg-type]
 
 
+def queue(world: Stage) -> str:
+    """The URL of the queue that task events come by: some twice, all late, in any order."""
+    return world.events(double=0.1, delay=0.2, jitter=2.0)
+
+
 class Nemesis:
     """What goes wrong with the parts."""
 
@@ -139,7 +146,7 @@ class Nemesis:
             (self.kubernetes_unreachable, 2), (self.ecs_unreachable, 1), (self.throttle, 2),
             (self.watch_gone, 1), (self.watches_cut, 1), (self.watches_held, 2),
             (self.watch_dropped, 1), (self.watches_doubled, 1), (self.ecs_slow, 3),
-            (self.no_capacity, 2), (self.cannot_start, 1),
+            (self.no_capacity, 2), (self.cannot_start, 1), (self.rule_gone, 2),
         ]  # fmt: skip
         if disturb.api_server_pid() is not None:
             self.deeds.append((self.api_server_restarted, 1))
@@ -182,6 +189,12 @@ class Nemesis:
         self.postgres.stop()
         self._for(1, 20)
         self.postgres.start()
+
+    def rule_gone(self) -> None:
+        """Events of tasks go nowhere, which nobody tells."""
+        self.world.ecs.delete_rule(self.world.name)
+        self._for(1, 30)
+        queue(self.world)
 
     def kubernetes_unreachable(self) -> None:
         self.wire.down.add("kubernetes")
@@ -287,7 +300,9 @@ def run(
     users = Users(world, random.Random(f"{seed}/users"))
     nemesis = Nemesis(world, postgres, random.Random(f"{seed}/nemesis"))
     for _ in range(2):
-        world.start(ready=False, **leading.TERMS)
+        world.start(
+            ready=False, sqs_queue_url=queue(world), audit_seconds=AUDIT_SECONDS, **leading.TERMS
+        )
     guard, pace, stop = Guard(world), random.Random(f"{seed}/pace"), threading.Event()
     nemesis.wire.chance, nemesis.wire.victim = nemesis.fate, guard.victim
     nemesis.wire.open()
