@@ -42,6 +42,11 @@ class Run:
         """The ``commit`` or ``server`` that was measured; "" for a run that does not tell."""
         return str(self.raw["facts"].get(name, ""))
 
+    @property
+    def complete(self) -> bool:
+        """Whether it came as far as to the restart, which some runs end with."""
+        return "restart" in self.raw["phases"]
+
     def phase(self, name: str) -> dict[str, Any]:
         """What a phase took."""
         return dict(self.raw["phases"][name])
@@ -103,6 +108,7 @@ class Run:
 
 
 def read(path: Path) -> dict[tuple[str, int], Run]:
-    """The last run of each way and size."""
+    """The last run of each way and size; one that was broken off only where there is no other."""
     runs = [Run(json.loads(line)) for line in path.read_text().splitlines() if line]
+    runs.sort(key=lambda run: run.complete)
     return {(run.way, run.objects): run for run in runs}

@@ -110,6 +110,19 @@ def test_records_without_commit_and_server_can_still_be_read(tmp_path: Path) -> 
     assert not any(line.startswith("| code") for line in report.sizes(runs))
 
 
+def test_a_run_that_was_broken_off_takes_no_other_ones_place(tmp_path: Path) -> None:
+    first = json.loads(REAL.read_text().splitlines()[0])
+    first["facts"].pop("commit", None)
+    whole, later, broken = (json.loads(json.dumps(first)) for _ in range(3))
+    later["facts"]["commit"] = "later"
+    broken["phases"].pop("restart")
+    path = tmp_path / "results.jsonl"
+    for lines, told in (((whole, later, broken), "later"), ((broken,), "")):
+        path.write_text("\n".join(json.dumps(each) for each in lines))
+        (run,) = read(path).values()
+        assert (run.complete, run.origin("commit")) == (told != "", told)
+
+
 def test_the_commit_tells_whether_the_code_was_changed_since(tmp_path: Path) -> None:
     def git(*words: str) -> str:
         who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
