@@ -14,7 +14,7 @@ from tests.e2e.stack import World
 
 CHART = Path(__file__).parents[2] / "charts" / "fractal-operator"
 RELEASE = "fractal-operator"
-TIMEOUT = 60
+TIMEOUT = 120
 """Seconds that Helm may take for anything."""
 
 UNCHECKED = {"uninstallCheck": {"enabled": False}}

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.e2e.stack import AWS, World, until
+from tests.e2e.api import DEADLINE
+from tests.e2e.stack import AWS, World, until, until_is
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "troubleshooting.md").read_text()
@@ -54,7 +55,7 @@ def bash(world: World, script: str, folder: Path) -> str:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=2 * DEADLINE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), f"{script}\n{done.stdout}{done.stderr}"
@@ -69,7 +70,7 @@ def settled(world: World) -> bool:
     status = found.get("status", {})
     if status.get("attempt", {}).get("restartRequestedAt", "") != asked:
         return False
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in status["conditions"])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
 
 
 @pytest.fixture
@@ -79,7 +80,9 @@ def lived(world: World) -> World:
     world.apply("ada-browser")
     world.wait_ready("ada-browser")
     uid = world.uid("ada-browser")
-    until(lambda: world.containers(uid) and world.app_state(uid), "its rows")
+    until_is(lambda: [row["state"] for row in world.containers(uid)], ["RUNNING_AVAILABLE"])
+    until_is(lambda: world.app_state(uid).get("state"), "READY")
+    until(lambda: "Ready" in world.history(uid), "its history")
     assert operator.port()
     return world
 

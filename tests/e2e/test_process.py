@@ -10,8 +10,8 @@ from tests.e2e.stack import OPERATOR, World, until
 
 from fractal_models.kube import GROUP, PLURAL, VERSION
 
-SHUTDOWN = 15.0
-"""Seconds: half of Kubernetes' default grace period."""
+SHUTDOWN = 25.0
+"""Seconds: its own bounds add up to 15, and Kubernetes kills it after 30."""
 
 
 def test_sigterm_ends_it_and_a_restart_changes_nothing(world: World) -> None:
@@ -20,6 +20,7 @@ def test_sigterm_ends_it_and_a_restart_changes_nothing(world: World) -> None:
     for name in names:
         world.create(name)
     world.wait_ready(*names)
+    until(lambda: len(world.writes(events=True)) >= 3 * len(names), "three Events of each")
     world.sweeps(1)
     tasks, mark = world.tasks(), world.mark()
     began = time.monotonic()
@@ -126,9 +127,8 @@ def test_not_ready_before_the_first_sweep(world: World) -> None:
     world.ecs.hold("ListTasks", "before")
     operator = world.start(ready=False)
     until(world.ecs.held, "the first sweep")
-    code, told = operator.get("/readyz")
-    assert code == 503
-    assert "the first sweep of ECS tasks" in told
+    until(lambda: operator.get("/readyz")[0] == 503, "it is not ready")
+    assert "the first sweep of ECS tasks" in operator.get("/readyz")[1]
     assert operator.get("/healthz")[0] == 200
     world.create("patient")
     until(lambda: world.status("patient").get("conditions") or world.get("patient"), "it is seen")
@@ -228,7 +228,7 @@ def test_it_forgets_nothing_that_happened_while_it_was_down(world: World) -> Non
     operator.start()
     world.until_gone("deleted")
     world.until_phase("suspended", "Suspended")
-    until(lambda: world.status("edited")["attempt"]["number"] == 2, "the edit is seen")
+    until(lambda: world.status("edited").get("attempt", {}).get("number") == 2, "the edit is seen")
     until(lambda: world.status("died").get("lastTerminations"), "the end is seen")
     assert world.status("died")["lastTerminations"][0]["exitCode"] == 9
     for name in ("edited", "died", "new"):

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.e2e.api import DEADLINE
 from tests.e2e.stack import World
 
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
@@ -45,7 +46,7 @@ def test_every_command_about_objects_works(ada: World) -> None:
             env={"PATH": os.environ["PATH"], "HOME": str(ada.api.home)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=DEADLINE,
             check=False,
         )
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.e2e.stack import World, container, until
+from tests.e2e.stack import World, container, until, until_is
 
 from fractal_dev.postgres import Postgres
 
@@ -126,10 +126,10 @@ def test_an_image_that_cannot_be_pulled_is_tried_again(world: World) -> None:
     world.ecs.set_plan(match=f"fc/{world.name}/", times=1, fail_to_start=reason)
     world.start()
     world.apply("imageless")
-    waiting = world.until_condition("imageless", "Ready", "False", "ImagePullFailed")
-    assert "Check the image's name and tag" in waiting["message"]
-    assert "not found" in waiting["message"]
-    (end,) = world.status("imageless")["lastTerminations"]
+    (end,) = until(lambda: world.status("imageless").get("lastTerminations"), "a termination")
+    world.until_told("imageless", "Check the image's name and tag", "not found")
+    of_it = "--field-selector=involvedObject.name=imageless,reason=ImagePullFailed,type=Warning"
+    until(lambda: "not found" in world.kubectl("get", "events", of_it, "-o", "yaml"), "an Event")
     assert (end["attempt"], end["stopCode"]) == (1, "TaskFailedToStart")
     world.until_condition("imageless", "Ready", "True")
     assert [task["live"] for task in world.tasks()] == [False, True]
@@ -144,8 +144,9 @@ def test_no_capacity_and_then_some(world: World) -> None:
     world.ecs.fail_next_launch("RESOURCE:MEMORY", match=f"fc/{world.name}/")
     world.start()
     world.apply("patient")
-    waiting = world.until_condition("patient", "Ready", "False", "CapacityUnavailable")
-    assert "RESOURCE:MEMORY" in waiting["message"]
+    world.until_told("patient", "RESOURCE:MEMORY")
+    of_it = "--field-selector=involvedObject.name=patient,reason=CapacityUnavailable"
+    until(lambda: "RESOURCE" in world.kubectl("get", "events", of_it, "-o", "yaml"), "an Event")
     world.until_condition("patient", "Ready", "True")
     (task,) = world.tasks()
     assert task["startedBy"].endswith("/2")
@@ -185,9 +186,12 @@ def test_a_task_that_stops_is_launched_again_after_a_pause(world: World) -> None
     world.apply("mortal")
     world.wait_ready("mortal")
     (arn,) = world.ecs.stop_task(started_by=f"fc/{world.name}/", exit_code=3)
-    until(lambda: "endpoint" not in world.status("mortal"), "the endpoint is taken back")
-    until(lambda: world.status("mortal").get("lastTerminations"), "a termination")
-    (end,) = world.status("mortal")["lastTerminations"]
+    (end,) = until(lambda: world.status("mortal").get("lastTerminations"), "a termination")
+
+    def taken_back() -> bool:
+        return any(each.get("endpoint", "") is None for each in world.statuses("mortal"))
+
+    until(taken_back, "the endpoint is taken back")
     assert (end["stopCode"], end["exitCode"]) == ("EssentialContainerExited", 3)
     world.until_condition("mortal", "Ready", "True")
     first, second = world.tasks()
@@ -218,7 +222,7 @@ def test_a_health_check_that_fails_later_takes_ready_away_and_no_task(world: Wor
     world.ecs.set_health("UNHEALTHY", task["taskArn"])
     world.until_condition("ill", "Ready", "False", "Unhealthy")
     uid = world.uid("ill")
-    until(lambda: world.containers(uid)[0]["state"] == "RUNNING_UNAVAILABLE", "PostgreSQL knows")
+    until_is(lambda: [row["state"] for row in world.containers(uid)], ["RUNNING_UNAVAILABLE"])
     world.ecs.set_health("", task["taskArn"])
     world.until_condition("ill", "Ready", "True")
     assert [each["taskArn"] for each in world.tasks()] == [task["taskArn"]]
@@ -316,11 +320,12 @@ def test_postgres_down_for_a_while_stops_nothing_and_no_history_is_lost(
         world.wait_ready("during")
         uids["during"] = world.uid("during")
         world.patch("before", spec={"dpi": 200})
-        until(lambda: world.status("before")["attempt"]["number"] == 2, "the replacement")
+        until(
+            lambda: world.status("before").get("attempt", {}).get("number") == 2, "the replacement"
+        )
         world.until_condition("before", "Ready", "True")
         world.kubectl("delete", "fc", "during", "--timeout=60s")
-        assert operator.get("/readyz")[0] == 200
-        assert operator.get("/healthz")[0] == 200
+        assert (operator.get("/readyz")[0], operator.get("/healthz")[0]) == (200, 200)
     finally:
         postgres.start()
     launch = ["Launching", "TaskLaunched", "Ready"]
@@ -329,10 +334,12 @@ def test_postgres_down_for_a_while_stops_nothing_and_no_history_is_lost(
     assert sorted(world.history(uids["before"])) == sorted(replaced)
     until(lambda: "Deleted" in world.history(uids["during"]), "the history of the other")
     assert sorted(world.history(uids["during"])) == sorted([*launch, "StoppingTask", "Deleted"])
-    states = {name: [row["state"] for row in world.containers(uid)] for name, uid in uids.items()}
-    assert states == {"before": ["STOPPED", "RUNNING_AVAILABLE"], "during": ["STOPPED"]}
-    assert world.app_state(uids["before"])["state"] == "READY"
-    assert world.app_state(uids["during"])["deleted"]
+    until_is(
+        lambda: {n: [row["state"] for row in world.containers(uid)] for n, uid in uids.items()},
+        {"before": ["STOPPED", "RUNNING_AVAILABLE"], "during": ["STOPPED"]},
+    )
+    until_is(lambda: world.app_state(uids["before"]).get("state"), "READY")
+    until(lambda: world.app_state(uids["during"]).get("deleted"), "the last row of the other")
 
 
 def test_no_postgres_at_all_is_no_hindrance(world: World) -> None:

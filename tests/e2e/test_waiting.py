@@ -9,6 +9,7 @@ from typing import Any
 
 import helm_python as helm
 import pytest
+from tests.e2e.rights import TIMEOUT
 from tests.e2e.stack import Obj, World, container
 
 RELEASE = "apps"
@@ -47,8 +48,8 @@ def test_helm_waits_until_a_container_is_as_wanted(
     world: World, chart: Path, config: helm.Config
 ) -> None:
     world.start()
-    config.install(chart, RELEASE, values(), wait="watcher", timeout=60)
-    assert world.condition("ada", "Ready")["status"] == "True"
+    config.install(chart, RELEASE, values(), wait="watcher", timeout=TIMEOUT)
+    assert world.condition("ada", "Ready").get("status") == "True"
 
     edits: tuple[tuple[str, Obj], ...] = (
         ("Running", {"dpi": 120}),
@@ -58,7 +59,7 @@ def test_helm_waits_until_a_container_is_as_wanted(
     )
     early = []
     for phase, changes in edits:
-        config.upgrade(chart, RELEASE, values(**changes), wait="watcher", timeout=60)
+        config.upgrade(chart, RELEASE, values(**changes), wait="watcher", timeout=TIMEOUT)
         found = world.get("ada")
         assert found is not None
         alive = len(world.tasks(live=True))
@@ -73,7 +74,7 @@ def test_helm_fails_if_a_container_does(world: World, chart: Path, config: helm.
     world.start()
     with pytest.raises(helm.HelmError, match="Failed"):
         config.install(
-            chart, RELEASE, values(cluster="no-such-cluster"), wait="watcher", timeout=10
+            chart, RELEASE, values(cluster="no-such-cluster"), wait="watcher", timeout=TIMEOUT
         )
     assert world.condition("ada", "Stalled")["reason"] == "ClusterNotFound"
 
@@ -83,5 +84,5 @@ def test_helm_does_not_take_a_fresh_object_for_done(
 ) -> None:
     # No operator: nobody has looked at the object.
     with pytest.raises(helm.HelmError, match="InProgress"):
-        config.install(chart, RELEASE, values(), wait="watcher", timeout=5)
+        config.install(chart, RELEASE, values(), wait="watcher", timeout=15)
     assert world.status("ada") == {"observedGeneration": -1}

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from socket import create_server
+from typing import Self
 
 import pytest
 from aiohttp import web
@@ -24,11 +25,11 @@ import fractal_helpers.aws.session as aws
 from fractal_operator import deadman
 from fractal_operator.shell import hearing, news, watchdogs
 deadman.DeadMan.__init__.__defaults__ = ({loop}, 120)
-hearing.SILENT_SECONDS = watchdogs.SILENT_SECONDS = 6
+hearing.SILENT_SECONDS = watchdogs.SILENT_SECONDS = {silent}
 hearing.LOOK_SECONDS = 0.5
 watchdogs.SWEEP_SECONDS = {sweep}
 watchdogs.WORKER_SECONDS = {worker}
-watchdogs.GRACE_SECONDS = 3
+watchdogs.GRACE_SECONDS = 10
 news.RESYNC_SECONDS = {resync}
 news.EMPTY_SECONDS = min(news.EMPTY_SECONDS, {resync})
 config = aws.Config
@@ -38,14 +39,16 @@ app(["run"])
 """
 
 
+USUAL = {"loop": 60, "sweep": 900, "worker": 600, "silent": 60, "resync": 600, "read": 15}
+
+
 class Impatient(Operator):
     """The operator with shorter bounds, in seconds."""
 
     bounds: dict[str, float]
 
-    def start(self) -> "Operator":
-        usual = {"loop": 60, "sweep": 900, "worker": 600, "resync": 600, "read": 15}
-        code = BOUNDS.format(**usual | self.bounds)
+    def start(self) -> Self:
+        code = BOUNDS.format(**USUAL | self.bounds)
         self._began = self.logfile.stat().st_size if self.logfile.exists() else 0
         with self.logfile.open("ab") as log:
             self._process = subprocess.Popen(
@@ -58,7 +61,7 @@ class Impatient(Operator):
         return self
 
 
-def start(world: World, environ: dict[str, str] | None = None, **bounds: float) -> Operator:
+def start(world: World, environ: dict[str, str] | None = None, **bounds: float) -> Impatient:
     made = Impatient(
         world.environ() | (environ or {}), world.folder / f"operator-{len(world.operators)}.log"
     )
@@ -121,7 +124,7 @@ def hand(world: World) -> Iterator[Deaf]:
 def test_a_deaf_watch_is_noticed_and_what_it_missed_is_found_by_a_list(
     world: World, hand: Deaf
 ) -> None:
-    operator = start(world, resync=3).wait_ready()
+    operator = start(world, silent=10, resync=3).wait_ready()
     world.create("heard")
     world.until_condition("heard", "Ready", "True")
     hand.deaf = True
@@ -129,6 +132,7 @@ def test_a_deaf_watch_is_noticed_and_what_it_missed_is_found_by_a_list(
     world.until_condition("unheard", "Ready", "True")
     ends(operator, "the watch has not told of version ")
     hand.deaf = False
+    operator.bounds = {}
     operator.start().wait_ready()
     world.patch("unheard", spec={"dpi": 200})
     until(lambda: len(world.tasks(world.uid("unheard"))) == 2, "it hears again")
@@ -138,7 +142,7 @@ def test_a_deaf_watch_is_noticed_and_what_it_missed_is_found_by_a_list(
 
 def test_an_idle_watch_is_not_deaf(world: World, hand: Deaf) -> None:
     """Nothing changes, and nothing is told, for longer than any bound."""
-    operator = start(world, resync=2).wait_ready()
+    operator = start(world, silent=10, resync=2).wait_ready()
     world.create("idle")
     world.until_condition("idle", "Ready", "True")
     hand.deaf = True
@@ -190,6 +194,7 @@ def test_a_call_that_never_returns_ends_the_process_and_names_the_object(world: 
         world.create("held")
         ends(operator, f"the reconcile of {world.namespace}/held has not ended")
         hand.on = False
+        operator.bounds = {}
         operator.start().wait_ready()
         world.until_condition("held", "Ready", "True")
         assert len(world.tasks()) == 1
@@ -198,7 +203,7 @@ def test_a_call_that_never_returns_ends_the_process_and_names_the_object(world: 
 def test_a_sweep_that_never_ends_ends_the_process(world: World) -> None:
     with dribbling(world, "DescribeTasks") as (hand, environ):
         hand.on = False
-        operator = start(world, environ, sweep=6, read=1).wait_ready()
+        operator = start(world, environ, sweep=10, read=1).wait_ready()
         world.create("swept")
         world.until_condition("swept", "Ready", "True")
         hand.on = True
@@ -211,7 +216,7 @@ def test_an_ecs_that_never_answers_is_no_reason_to_restart(world: World) -> None
         operator = start(world, {"AWS_ENDPOINT_URL": url}, sweep=15, worker=15, read=0.3)
         world.create("waiting")
         failed = f"sweep of ECS cluster {world.name} in us-east-1 failed"
-        until(lambda: operator.log().count(failed) >= 5, "five sweeps have failed", 120)
+        until(lambda: operator.log().count(failed) >= 5, "five sweeps have failed")
         assert operator.get("/healthz") == (200, "ok\n")
         assert operator.ended is None
     assert world.tasks() == []
@@ -219,7 +224,7 @@ def test_an_ecs_that_never_answers_is_no_reason_to_restart(world: World) -> None
 
 def test_a_log_that_nobody_reads_blocks_the_loop_and_the_process_ends(world: World) -> None:
     """A full pipe blocks whoever writes to it, and that is the event loop."""
-    code = BOUNDS.format(loop=4, sweep=900, worker=600, resync=600, read=15)
+    code = BOUNDS.format(**USUAL | {"loop": 4})
     read, write = os.pipe()
     size = fcntl.fcntl(write, fcntl.F_GETPIPE_SZ)
     os.write(write, b" " * (size - 500))  # the next lines fill it
