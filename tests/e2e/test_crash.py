@@ -136,7 +136,9 @@ def test_kill_9_while_a_task_is_being_replaced(world: World) -> None:
     until(world.ecs.held, "StopTask is called")
     operator.kill()
     operator.start()
-    until(lambda: world.status("victim")["attempt"]["number"] == 2, "the second attempt")
+    until(
+        lambda: world.status("victim").get("attempt", {}).get("number") == 2, "the second attempt"
+    )
     world.until_condition("victim", "Ready", "True")
     assert_one_task_each(world, ["victim"])
 
