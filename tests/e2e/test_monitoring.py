@@ -70,7 +70,7 @@ def lives(world: World) -> None:
     world.apply("ended")
     world.wait_ready("ada", "edited", "ended")
     world.patch("edited", spec={"dpi": 200})
-    until(lambda: world.status("edited")["attempt"]["number"] == 2, "the replacement")
+    until(lambda: world.status("edited").get("attempt", {}).get("number") == 2, "the replacement")
     world.ecs.stop_task(world.status("ended")["tasks"][0]["arn"], how="spot")
     world.wait_ready("edited")
     world.kubectl("delete", "fc", "ada", "--timeout=60s")

@@ -8,11 +8,13 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from tests.e2e.api import DEADLINE
 from tests.e2e.rights import RELEASE, Obj, Right, charts_rights, get, granted, used
 from tests.e2e.stack import OPERATOR, Operator, World, container, new_namespace, until
 
 from fractal_models.kube import API_VERSION, KIND
 
+TIME = f"--timeout={DEADLINE:.0f}s"
 FRACTAL, CRDS, LEASES = "fractal.co", "apiextensions.k8s.io", "coordination.k8s.io"
 CONTAINERS, DEFINITIONS = "fractalcontainers", "customresourcedefinitions"
 RIGHTS: tuple[Right, ...] = (
@@ -120,7 +122,7 @@ def test_a_namespace_without_its_role_holds_up_no_other(world: World) -> None:
         theirs["metadata"] = {"name": "ten", "namespace": tenant}
         done = world.api.kubectl("create", "-f", "-", stdin=json.dumps(theirs))
         assert done.returncode == 0, done.stderr
-        done = world.api.kubectl("-n", tenant, "wait", "--for=condition=Ready", "fc/ten")
+        done = world.api.kubectl("-n", tenant, "wait", "--for=condition=Ready", "fc/ten", TIME)
         assert done.returncode == 0, done.stderr
         (role,) = roles(world, tenant)
         world.api.kubectl("-n", tenant, "delete", "role", role["metadata"]["name"])
