@@ -110,6 +110,8 @@ class Reconciler:
             self._memories.of(seen.uid).aside = None
             if not plan.actions:
                 return self._rest(body, seen, plan)
+            # Its task may run before its launch is told of: its address is asked for then, too.
+            self._observer.tasks.watch_closely(seen.uid, True)
             # Without a permit it stands in line now: decide again, what to do meanwhile.
             with suppress(NoPermit):
                 body = await self._actor.act(key, body, seen, plan)

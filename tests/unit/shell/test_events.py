@@ -655,6 +655,30 @@ def test_running_with_its_address_is_one_write(bench: Bench) -> None:
     assert process.wire.counts()["write_status"] == writes + 1
 
 
+def test_a_task_that_runs_before_its_launch_is_told_of_takes_no_write_more(bench: Bench) -> None:
+    world, process = bench.world, bench.process
+    run(process.settle())
+    world.kube.create(KEY, SPEC)
+    process.wire.suspends = True
+    launching = process.settle()
+    while process.wire.next != "run_task":
+        launching.send(None)
+    while process.wire.next != "write_status":
+        launching.send(None)
+    process.wire.suspends = False
+    (arn,) = world.ecs.live()
+    world.ecs.go(arn, "RUNNING")
+    bench.tell(arn)
+    bench.poll()
+    bench.confirm()
+    run(launching)
+    run(process.settle())
+    assert running(world)
+    assert world.status().endpoint is not None
+    counts = process.wire.counts()
+    assert counts["set_finalizers"] + counts["write_status"] == 4
+
+
 def test_a_whole_life_by_events_alone(bench: Bench) -> None:
     """What starts and stops is told by events; a task that runs is looked at until it is Ready."""
     world, process = bench.world, bench.process
