@@ -307,8 +307,7 @@ BUGS = (
         f"{SHELL}/events.py",
         "done = self._take(messages)\n            if done and self._leads():\n"
         "                await self._delete(done)",
-        "await self._delete([each.receipt for each in messages])\n"
-        "            self._take(messages)",
+        "await self._delete([each.receipt for each in messages])\n            self._take(messages)",
         test="tests/unit/shell/test_events.py",
     ),
     Bug(
