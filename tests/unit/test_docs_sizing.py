@@ -131,8 +131,8 @@ def test_a_start_takes_what_was_measured() -> None:
 
 def test_so_many_receives_were_counted() -> None:
     launches = {
-        SIZING: said(SIZING, r"at once (0\.\d to 0\.\d)\."),
-        EVENTS: said(EVENTS, r"at once took (0\.\d to 0\.\d) an object"),
+        SIZING: said(SIZING, r"at once (0\.\d to 1\.\d)\."),
+        EVENTS: said(EVENTS, r"at once took (0\.\d to 1\.\d) an object"),
     }
     for page, (launch,) in launches.items():
         (each,) = said(page, r"took (5 to 6\.5) (?:of each|receives each)")
