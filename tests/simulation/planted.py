@@ -105,7 +105,7 @@ BUGS = (
     Bug(
         "no order of versions",
         f"{CORE}/monotonic.py",
-        "if _order(new) < _order(old):",
+        "if after < before or (after == before and _is_late(old, new)):",
         "if False:",
         test="tests/unit/core/test_monotonic.py",
     ),
