@@ -181,7 +181,7 @@ BUGS = (
         f"{CORE}/surge.py",
         "if len(state.entries) > 1 or state.surplus:",
         "if False:",
-        219,
+        83,
         "S1",
     ),
     Bug(
