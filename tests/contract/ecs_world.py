@@ -106,5 +106,5 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks
     return value

@@ -63,7 +63,7 @@ def eventually(look: Callable[[], T | None]) -> T:
     while time.monotonic() < deadline:
         if found := look():
             return found
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks
     raise AssertionError(f"not within {PATIENCE} s")
 
 

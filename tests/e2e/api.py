@@ -92,7 +92,7 @@ def retried(api: Api, *arguments: str, stdin: str = "") -> subprocess.CompletedP
         done = api.kubectl(*arguments, stdin=stdin)
         if done.returncode == 0 or time.monotonic() > end:
             return done
-        time.sleep(0.1)
+        time.sleep(0.1)  # between two tries
 
 
 def install_crd(api: Api) -> None:

@@ -7,10 +7,12 @@ change, or on this release. Golden fixtures in tests/unit/golden pin version 1 o
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from fractal_models.observed import TaskArn
 
 REPLACING_FIELDS = (
     "region",
@@ -118,6 +120,12 @@ def region_of(cluster_arn: str) -> str:
 def task_prefix(cluster_arn: str) -> str:
     """What the ARNs of a cluster's tasks begin with (long ARN format, all accounts since 2021)."""
     return cluster_arn.replace(":cluster/", ":task/", 1) + "/"
+
+
+def under(cluster_arn: str, arns: Iterable[TaskArn]) -> list[TaskArn]:
+    """Those of the tasks that are in a cluster."""
+    prefix = task_prefix(cluster_arn)
+    return [arn for arn in arns if arn.startswith(prefix)]
 
 
 def cluster_of(task_arn: str) -> str:

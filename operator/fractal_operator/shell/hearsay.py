@@ -8,7 +8,6 @@ after that was no end.
 """
 
 import logging
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from fractal_models.observed import ObservedTask, TaskArn
@@ -48,18 +47,18 @@ class Hearsay:
     def calls(self, cluster_arn: str) -> int:
         """How many calls it takes to ask ECS about the ends in a cluster that events have told of
         and that it has not been asked about yet."""
-        return -(-len(_under(cluster_arn, self._fresh)) // CALL)
+        return -(-len(tokens.under(cluster_arn, self._fresh)) // CALL)
 
     def take(self, cluster_arn: str) -> list[TaskArn]:
         """The tasks of those ends, as many as one call describes; they are asked about now."""
-        taken = _under(cluster_arn, self._fresh)[:CALL]
+        taken = tokens.under(cluster_arn, self._fresh)[:CALL]
         for arn in taken:
             del self._fresh[arn]
         return taken
 
     def asked(self, cluster_arn: str) -> set[TaskArn]:
         """The tasks of a cluster that were asked about, and are to be asked about again."""
-        return {*_under(cluster_arn, self._told)} - self._fresh.keys()
+        return {*tokens.under(cluster_arn, self._told)} - self._fresh.keys()
 
     def shown(self, task: ObservedTask) -> None:
         """ECS has shown a task."""
@@ -86,8 +85,3 @@ class Hearsay:
     def _drop(self, arn: TaskArn) -> None:
         self._told.pop(arn, None)
         self._fresh.pop(arn, None)
-
-
-def _under(cluster_arn: str, arns: Iterable[TaskArn]) -> list[TaskArn]:
-    prefix = tokens.task_prefix(cluster_arn)
-    return [arn for arn in arns if arn.startswith(prefix)]

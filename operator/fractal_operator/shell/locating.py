@@ -51,11 +51,11 @@ class Locator:
 
     def waits(self, cluster: Cluster) -> bool:
         """Whether tasks of a cluster are put off."""
-        return cluster.info is not None and bool(self._of_cluster(cluster))
+        return cluster.info is not None and bool(tokens.under(cluster.arn, self._put_off))
 
     async def take_in(self, cluster: Cluster) -> None:
         """Ask for the addresses of those that are put off by now, and take them in."""
-        arns = self._of_cluster(cluster)[:CALL]
+        arns = tokens.under(cluster.arn, self._put_off)[:CALL]
         try:
             await self.locate(cluster, [self._put_off[arn] for arn in arns])
         finally:
@@ -86,7 +86,3 @@ class Locator:
         self.known = {arn: each for arn, each in self.known.items() if self._tasks.lives(arn)}
         awaited = self._tasks.awaited
         self._put_off = {arn: task for arn, task in self._put_off.items() if awaited(task)}
-
-    def _of_cluster(self, cluster: Cluster) -> list[TaskArn]:
-        prefix = tokens.task_prefix(cluster.arn)
-        return [arn for arn in self._put_off if arn.startswith(prefix)]

@@ -104,7 +104,7 @@ class Users:
         while self.world.get(name) is not None:
             if time.monotonic() > end:
                 return
-            time.sleep(0.1)
+            time.sleep(0.1)  # between two looks whether the name is free
         self.create(name)
 
     def force_delete(self, name: str) -> None:
@@ -167,7 +167,7 @@ class Nemesis:
         return None
 
     def _for(self, least: float, most: float) -> None:
-        time.sleep(self.dice.uniform(least, most))
+        time.sleep(self.dice.uniform(least, most))  # for so long the fault lasts
 
     def _one(self) -> Operator:
         return self.dice.choice(self.world.operators)
@@ -312,7 +312,7 @@ def run(
     ]
     end, told = time.monotonic() + minutes * 60, time.monotonic()
     while time.monotonic() < end and guard.is_alive() and all(x.is_alive() for x in threads):
-        time.sleep(1)
+        time.sleep(1)  # between two looks whether all are alive
         if time.monotonic() - told > 60:
             told = time.monotonic()
             print(f"{(end - told) / 60:.0f} min to go: {len(world.tasks())} launches", flush=True)
@@ -356,7 +356,7 @@ def converge(world: Stage, users: Users, minutes: float) -> Truth:
         quiet = 0 if found.wrong or found.leaked else quiet + 1
         if quiet == 2 or time.monotonic() > end:
             return found
-        time.sleep(2)
+        time.sleep(2)  # between two looks at everything
 
 
 def reaped(world: Stage, users: Users, minutes: float) -> Truth:
@@ -366,7 +366,7 @@ def reaped(world: Stage, users: Users, minutes: float) -> Truth:
         found = look(world, users.forced, users.retained)
         if not found.owed or time.monotonic() > end:
             return found
-        time.sleep(5)
+        time.sleep(5)  # between two looks at everything
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from tests.spec_cases import GOOD
 from tests.unit.core import world
 
 from fractal_models.container import parse_spec
+from fractal_models.observed import TaskArn
 from fractal_operator.core import tokens
 from fractal_operator.core.tokens import StartedBy
 
@@ -151,3 +152,9 @@ def test_the_cluster_of_a_task() -> None:
     assert tokens.cluster_of(f"{tokens.task_prefix(cluster)}1a2b") == cluster
     for short in ("arn:aws:ecs:us-east-1:123456789012:task/1a2b", "", "task-1"):
         assert tokens.cluster_of(short) == ""
+
+
+def test_the_tasks_of_a_cluster_are_told_from_those_of_others() -> None:
+    cluster = "arn:aws:ecs:eu-central-1:123456789012:cluster/main"
+    here, there = (TaskArn(f"{tokens.task_prefix(each)}1a2b") for each in (cluster, cluster + "-2"))
+    assert tokens.under(cluster, [there, here]) == [here]
