@@ -138,13 +138,15 @@ class Pollers:
         return pause.total_seconds()
 
     def _hear(self, messages: Sequence[Message]) -> None:
+        first, again = self._lags(messages, again=False), self._lags(messages, again=True)
+        self._metrics.events_lag.set(min(first, default=0.0))
+        self._stream.heard(first, again)
+
+    def _lags(self, messages: Sequence[Message], *, again: bool) -> list[float]:
+        """For how many seconds the messages had waited that came for the first time, or again."""
         now = self._clock.now()
-        lags: dict[bool, list[float]] = {False: [], True: []}
-        for each in messages:
-            if each.sent_at is not None:
-                lags[each.again].append(max((now - each.sent_at).total_seconds(), 0.0))
-        self._metrics.events_lag.set(min(lags[False], default=0.0))
-        self._stream.heard(lags[False], lags[True])
+        sent = (each.sent_at for each in messages if each.again is again and each.sent_at)
+        return [max((now - at).total_seconds(), 0.0) for at in sent]
 
     def _take(self, messages: Sequence[Message]) -> list[str]:
         """Take in what is ours; the receipts of all that need not come again."""

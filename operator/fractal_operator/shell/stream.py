@@ -48,10 +48,8 @@ class Stream:
         self._missed = missed
         self._heard_at: float | None = None
         self._read_until = -inf  # what was sent before has come, but for a few that are late
-        self._oldest = self._oldest_before = (
-            inf  # when the oldest message was sent that came of late
-        )
-        self._oldest_since = -inf
+        # When the oldest message was sent of those that came since then, and of those before.
+        self._oldest, self._oldest_since, self._oldest_before = inf, -inf, inf
         self._behind_since: float | None = None
         self._silent_since: float | None = None
         self._ahead: dict[TaskArn, tuple[ObservedTask, float]] = {}

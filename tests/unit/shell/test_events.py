@@ -570,19 +570,26 @@ def test_a_rule_that_is_gone_is_noticed_by_what_the_ring_sees(bench: Bench) -> N
     assert bench.process.value("fractal_events_missed_total") == 1
 
 
+def told_to_run(bench: Bench) -> TaskArn:
+    """A task of an object, which awaits it: an event has told that it runs."""
+    world = bench.world
+    world.kube.create(KEY, SPEC)
+    run(bench.process.settle())
+    (arn,) = world.ecs.live()
+    bench.poll()
+    world.ecs.go(arn, "RUNNING")
+    bench.tell(arn)
+    bench.poll()
+    return arn
+
+
 @pytest.mark.parametrize("stops", [False, True])
 def test_what_an_event_told_is_not_missed_while_its_address_is_asked_for(
     bench: Bench, stops: bool
 ) -> None:
     """At a mass launch addresses take long, and sweeps showed first what events had told."""
     world, process = bench.world, bench.process
-    world.kube.create(KEY, SPEC)
-    run(process.settle())
-    (arn,) = world.ecs.live()
-    bench.poll()
-    world.ecs.go(arn, "RUNNING")
-    bench.tell(arn)
-    bench.poll()
+    arn = told_to_run(bench)
     process.wire.suspends = True
     taking_in = process.observer.locator.take_in(process.main())
     while process.wire.next != "addresses":
@@ -602,12 +609,7 @@ def test_what_an_event_told_is_not_missed_while_its_address_is_asked_for(
 def test_addresses_that_do_not_come_hold_up_no_event(bench: Bench) -> None:
     """An EC2 out of reach took each poller half a minute a message, and all events were late."""
     world, process = bench.world, bench.process
-    world.kube.create(KEY, SPEC)
-    run(process.settle())
-    (arn,) = world.ecs.live()
-    world.ecs.go(arn, "RUNNING")
-    bench.tell(arn)
-    bench.poll()
+    arn = told_to_run(bench)
     assert process.wire.counts()["addresses"] == 0
     other = bench.ours(7)
     world.ecs.end(other)
@@ -628,12 +630,7 @@ def test_addresses_that_do_not_come_hold_up_no_event(bench: Bench) -> None:
 
 def test_tasks_that_nobody_waits_for_any_more_are_not_kept(bench: Bench) -> None:
     world, process = bench.world, bench.process
-    world.kube.create(KEY, SPEC)
-    run(process.settle())
-    (arn,) = world.ecs.live()
-    world.ecs.go(arn, "RUNNING")
-    bench.tell(arn)
-    bench.poll()
+    arn = told_to_run(bench)
     assert process.observer.locator.of(arn) is not None
     process.tasks.watch_closely(uid_of(world.kube.objects[KEY]), False)
     run(process.observer.sweep(process.main()))
