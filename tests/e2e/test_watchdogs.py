@@ -6,6 +6,7 @@ one, and what holds it up is outside of it.
 
 import asyncio
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -98,6 +99,8 @@ class Deaf:
 
     def __init__(self, world: World) -> None:
         self.deaf = False
+        self.told: set[str] = set()
+        """The versions of objects that were passed on."""
         self._path = f"/namespaces/{world.namespace}/fractalcontainers"
 
     async def before(self, request: web.Request) -> web.Response | None:
@@ -110,7 +113,10 @@ class Deaf:
         self, request: web.Request, lines: AsyncIterator[bytes]
     ) -> AsyncIterator[bytes]:
         async for line in lines:
-            if not (self.deaf and self._path in request.raw_path):
+            if self._path not in request.raw_path:
+                yield line
+            elif not self.deaf:
+                self.told.add(json.loads(line)["object"]["metadata"].get("resourceVersion", ""))
                 yield line
 
 
@@ -145,11 +151,19 @@ def test_an_idle_watch_is_not_deaf(world: World, hand: Deaf) -> None:
     operator = start(world, silent=10, resync=2).wait_ready()
     world.create("idle")
     world.until_condition("idle", "Ready", "True")
+    world.sweeps(2)  # nothing is left to be written
+    until(lambda: version(world, "idle") in hand.told, "the last write is heard")
     hand.deaf = True
     listed = len(lists(world))
     until(lambda: len(lists(world)) > listed + 8, "time passes: a list each 2 s")
     assert operator.get("/healthz") == (200, "ok\n")
     assert operator.ended is None
+
+
+def version(world: World, name: str) -> str:
+    found = world.get(name)
+    assert found is not None
+    return str(found["metadata"]["resourceVersion"])
 
 
 def lists(world: World) -> list[str]:
