@@ -15,7 +15,7 @@ from fractal_models.errors import AccessDenied, Rejected, Unavailable
 from fractal_models.observed import ClusterArn, ObservedTask, TaskArn
 from fractal_models.task_events import TaskEvent, Unreadable
 from fractal_operator.core.tokens import started_by
-from fractal_operator.shell.events import Pollers
+from fractal_operator.shell.events import GATHER_SECONDS, Pollers
 from fractal_operator.shell.objects import uid_of
 from fractal_operator.shell.observe import QUIET, Pace
 
@@ -88,7 +88,7 @@ def test_an_end_is_known_at_once_and_its_object_woken(bench: Bench) -> None:
     bench.world.ecs.end(arn, 3)
     receipt = bench.tell(arn)
     asked = bench.process.wire.counts()["describe_tasks"]
-    assert bench.poll() == 0.0
+    assert bench.poll() == GATHER_SECONDS
     assert bench.queue.deleted == [receipt]
     assert bench.process.woken == []
     bench.confirm()
@@ -271,7 +271,7 @@ def test_a_cluster_that_was_never_looked_at_holds_up_only_its_own_events(
     bench.process.clusters.of(REGION, reference, held=True)
     bench.world.ecs.go(mine, "DEACTIVATING")
     first, late = bench.tell(mine), bench.tell(theirs)
-    assert bench.poll() == 0.0
+    assert bench.poll() == GATHER_SECONDS
     seen = bench.sight(mine)
     assert seen is not None
     assert seen.last_status == "DEACTIVATING"
@@ -313,7 +313,7 @@ def test_what_cannot_be_read_is_left_to_the_dead_letter_queue_and_blocks_nothing
     assert bench.counted("unreadable") == 1
     bench.queue.reappear()
     bench.queue.waiting *= 3
-    assert bench.poll() == 0.0
+    assert bench.poll() == GATHER_SECONDS
     assert bench.queue.deleted == [good]
 
 
@@ -332,7 +332,7 @@ def test_events_count_though_they_cannot_be_deleted(
         arn = bench.ours(number)
         bench.world.ecs.end(arn)
         bench.tell(arn)
-        assert bench.poll() == 0.0
+        assert bench.poll() == GATHER_SECONDS
         bench.confirm()
         seen = bench.sight(arn)
         assert seen is not None
@@ -369,8 +369,17 @@ def test_nothing_is_received_before_the_first_sweep() -> None:
     assert bench.poll() > 0
     assert bench.queue.waiting
     run(bench.process.observer.sweep(bench.process.main()))
-    assert bench.poll() == 0.0
+    assert bench.poll() == GATHER_SECONDS
     assert not bench.queue.waiting
+
+
+@pytest.mark.parametrize(("messages", "pause"), [(0, 0.0), (1, GATHER_SECONDS), (10, 0.0)])
+def test_after_few_messages_the_next_ones_may_come_together(
+    bench: Bench, messages: int, pause: float
+) -> None:
+    for number in range(messages):
+        bench.tell(bench.ours(number))
+    assert bench.poll() == pause
 
 
 def test_a_queue_that_fails_is_asked_less_and_less_often_and_told_of_once(
@@ -422,7 +431,7 @@ def test_a_crash_is_counted_and_the_poller_goes_on(
     assert bench.queue.deleted == []
     caplog.clear()  # that it was logged is what makes a person look
     bench.queue.reappear()
-    assert bench.poll() == 0.0
+    assert bench.poll() == GATHER_SECONDS
     assert len(bench.queue.deleted) == 1
 
 
