@@ -17,10 +17,13 @@ from fractal_dev.ecs.client import EcsControl
 
 REGION = "eu-west-1"
 HOUR = 3600.0
+PATIENCE = 60.0
+"""Seconds after which what should have happened counts as not happening: on a busy machine a
+server may stand still for some of them."""
 
 
 def clients(url: str) -> tuple[ECSClient, EC2Client]:
-    config = Config(retries={"total_max_attempts": 1}, read_timeout=10, connect_timeout=3)
+    config = Config(retries={"total_max_attempts": 1}, read_timeout=PATIENCE)
     session = boto3.session.Session("test", "test", region_name=REGION)
     return (
         session.client("ecs", endpoint_url=url, config=config),
@@ -102,7 +105,7 @@ def refusal(call: Callable[..., Any], **request: Any) -> tuple[str, str]:
     return error["Code"], error["Message"]
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "the condition did not come true"

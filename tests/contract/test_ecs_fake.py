@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from mypy_boto3_ec2 import EC2Client
 from mypy_boto3_ecs import ECSClient
 from tests.contract import test_ecs_api, test_ecs_rules
-from tests.contract.ecs_world import REGION, Aws, StandIn, clients, refusal, until
+from tests.contract.ecs_world import PATIENCE, REGION, Aws, StandIn, clients, refusal, until
 
 from fractal_dev.ecs.client import EcsControl
 from fractal_dev.ecs.clock import StandInClock
@@ -46,7 +46,7 @@ def fake_url() -> Iterator[str]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(PATIENCE)
     yield urls[0]
     loop.call_soon_threadsafe(ending.set)
     thread.join()
@@ -153,7 +153,7 @@ class TestTheFakeItself:
 
 
 def metrics(stand_in: StandIn) -> Any:
-    with urllib.request.urlopen(f"{stand_in.url}/_ecs/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{stand_in.url}/_ecs/metrics", timeout=PATIENCE) as answer:
         return json.load(answer)
 
 
