@@ -17,6 +17,7 @@ import boto3
 import pytest
 from moto.ec2.utils import generate_instance_identity_document
 from moto.server import ThreadedMotoServer
+from tests.ports import closed_port
 
 from fractal_helpers.aws.ecs import EcsClient
 from fractal_helpers.aws.limits import QuotaGroups
@@ -258,13 +259,10 @@ def test_instances_without_room_give_an_answer_with_both_lists_empty(world: Worl
 
 
 def test_a_server_that_is_down_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    server.stop()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     session = boto3.Session(aws_access_key_id="id", aws_secret_access_key="key")
-    clients = make_clients(REGION, session=session)
     request = {"taskDefinition": "fc-1", "count": 1, "clientToken": "t"}
-    with pytest.raises(Unavailable):
-        EcsClient(clients, QuotaGroups()).run_task(request)
+    with closed_port() as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        clients = make_clients(REGION, session=session)
+        with pytest.raises(Unavailable):
+            EcsClient(clients, QuotaGroups()).run_task(request)

@@ -3,6 +3,7 @@
 The embedded PostgreSQL is built without TLS, so a relay speaks it in front of the server.
 """
 
+import select
 import socket
 import ssl
 import struct
@@ -55,15 +56,6 @@ def certificate(folder: Path) -> Path:
     return file
 
 
-def pump(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    for each in (source, sink):
-        with suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
-
-
 class Terminator:
     """Answers SSLRequest, speaks TLS, and relays to the server's Unix socket."""
 
@@ -83,22 +75,25 @@ class Terminator:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with closing(client):
+        with suppress(OSError), closing(client):
             first = client.recv(8, socket.MSG_WAITALL)
             if first != SSL_REQUEST:
                 return  # this server speaks TLS only
             client.sendall(b"S")
-            with suppress(OSError), self._context.wrap_socket(client, server_side=True) as secure:
+            with self._context.wrap_socket(client, server_side=True) as secure:
                 self.encrypted += 1
                 self._relay(secure)
 
     def _relay(self, client: ssl.SSLSocket) -> None:
+        """In one thread: two may not use the same TLS connection."""
         with socket.socket(socket.AF_UNIX) as server:
             server.connect(self._upstream)
-            back = threading.Thread(target=pump, args=(server, client))
-            back.start()
-            pump(client, server)
-            back.join()
+            while True:
+                both = (client, server)
+                for source in (client,) if client.pending() else select.select(both, (), ())[0]:
+                    if not (data := source.recv(65536)):
+                        return
+                    (server if source is client else client).sendall(data)
 
     def close(self) -> None:
         self._listener.close()

@@ -21,6 +21,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
+from tests.ports import closed_port
 from tests.unit.aws_wire import REGION, Clock, Stubs, answer, clients, on_send, session, task_arn
 
 from fractal_helpers.aws.calls import Api
@@ -259,9 +260,8 @@ def test_a_server_that_does_not_answer_leaves_the_outcome_unknown() -> None:
 
 
 def test_a_closed_port_is_unavailable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert type(run_against(f"http://127.0.0.1:{port}")) is Unavailable
+    with closed_port() as port:
+        assert type(run_against(f"http://127.0.0.1:{port}")) is Unavailable
 
 
 def test_a_throttle_shrinks_the_bucket_but_a_full_account_does_not() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports import closed_port
 
 from fractal_helpers.kube import KubeClient
 from fractal_models.errors import (
@@ -157,16 +158,13 @@ def test_an_answer_becomes_an_error_of_its_meaning(
 
 def test_a_refused_connection_was_not_executed(tmp_path: Path) -> None:
     async def scenario() -> None:
-        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        server.close()
-        await server.wait_closed()
-        kube = await KubeClient.connect(kubeconfig=kubeconfig(tmp_path, port))
-        try:
-            with pytest.raises(Unavailable):
-                await write(kube)
-        finally:
-            await kube.close()
+        with closed_port() as port:
+            kube = await KubeClient.connect(kubeconfig=kubeconfig(tmp_path, port))
+            try:
+                with pytest.raises(Unavailable):
+                    await write(kube)
+            finally:
+                await kube.close()
 
     asyncio.run(scenario())
 
