@@ -20,6 +20,8 @@ from fractal_models.kube import GROUP, PLURAL, VERSION
 GIVEN = os.environ.get("E2E_KUBECONFIG", "")
 DEADLINE = 150.0
 """Seconds that anything may take here before the test fails."""
+PATIENCE = f"--timeout={DEADLINE:.0f}s"
+"""The same for a kubectl that waits."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from tests.e2e.stack import until
 
-VARIABLES = {"$job": ".+", "$namespace": ".*", "$__rate_interval": "5m"}
+VARIABLES = {"$job": ".+", "$namespace": ".*", "$__rate_interval": "15m"}
 """What Grafana would put in their places: all installations, and a time longer than a test."""
 
 

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from tests.e2e.api import DEADLINE, install_crd
+from tests.e2e.api import DEADLINE, PATIENCE, install_crd
 from tests.e2e.stack import OPERATOR, World, until
 
 from fractal_models.kube import GROUP, PLURAL, VERSION
@@ -124,7 +124,7 @@ def test_probes_and_metrics(world: World) -> None:
 
 
 def test_not_ready_before_the_first_sweep(world: World) -> None:
-    world.ecs.hold("ListTasks", "before")
+    world.ecs.hold("ListTasks", "before", times=100)  # a call that takes too long is made again
     operator = world.start(ready=False)
     until(world.ecs.held, "the first sweep")
     until(lambda: operator.get("/readyz")[0] == 503, "it is not ready")
@@ -160,7 +160,7 @@ def release_all(world: World) -> None:
 def test_started_before_the_crd_exists_it_waits_and_then_works(world: World) -> None:
     name = f"{PLURAL}.{GROUP}"
     release_all(world)
-    deleted = world.api.kubectl("delete", "crd", name, "--timeout=60s")
+    deleted = world.api.kubectl("delete", "crd", name, PATIENCE)
     assert deleted.returncode == 0, deleted.stderr
     try:
         operator = world.start(ready=False)

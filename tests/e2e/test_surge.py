@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import yaml
+from tests.e2e.api import PATIENCE
 from tests.e2e.lives import most_at_once, served_without_a_gap
 from tests.e2e.stack import World, container, until, until_is
 from tests.e2e.test_documents import BLOCK, DOCS, bash
@@ -40,7 +41,7 @@ def test_the_update_of_the_documentation(world: World, tmp_path: Path) -> None:
         lambda: [str(row["state"]) for row in world.containers(uid)],
         ["STOPPED", "RUNNING_AVAILABLE"],
     )
-    world.kubectl("delete", "fc", name, "--timeout=60s")
+    world.kubectl("delete", "fc", name, PATIENCE)
     assert live(world, uid) == []
 
 
@@ -70,10 +71,15 @@ def test_a_failed_update_leaves_the_old_task_and_edits_in_between_make_no_third(
     world.ecs.hold("StopTask", "before", times=100)  # both live until somebody has looked
     world.patch("ada", spec={"dpi": 130})
     until(lambda: len(live(world, uid)) == 2, "a surge")
-    world.patch("ada", spec={"dpi": 140})  # a third spec, while two live
+    edited = world.patch("ada", spec={"dpi": 140})["metadata"]  # a third spec, while two live
     world.ecs.release()
+    # Heard late, it is no part of this surge, and the second spec settles first.
+    until(
+        lambda: world.status("ada").get("observedGeneration") == edited["generation"],
+        "the third spec is seen",
+    )
     world.until_condition("ada", "Reconciling", "False", "Settled")
-    world.kubectl("wait", "--for=jsonpath={.status.phase}=Running", "fc/ada", "--timeout=60s")
+    world.kubectl("wait", "--for=jsonpath={.status.phase}=Running", "fc/ada", PATIENCE)
     until(lambda: len(live(world, uid)) == 1, "one task is left")
     tasks = world.tasks(uid)
     variables = tasks[-1]["overrides"]["containerOverrides"][0]["environment"]
@@ -97,7 +103,7 @@ def test_a_killed_operator_goes_on_with_the_surge(world: World) -> None:
     operator.kill()
     world.ecs.release()
     world.start()
-    world.kubectl("wait", "--for=jsonpath={.status.attempt.number}=2", "fc/ada", "--timeout=60s")
+    world.kubectl("wait", "--for=jsonpath={.status.attempt.number}=2", "fc/ada", PATIENCE)
     world.until_condition("ada", "Reconciling", "False", "Settled")
     until(lambda: len(live(world, uid)) == 1, "one task is left")
     tasks = world.tasks(uid)
