@@ -2,6 +2,7 @@
 
 import json
 
+from tests.e2e.api import PATIENCE
 from tests.e2e.stack import World, container, until
 
 ALLOW = json.dumps([{"namespaces": ["*"], "images": ["*"], "adoptable": ["*"]}])
@@ -28,11 +29,11 @@ def test_a_paused_object_is_left_alone_but_shown(world: World) -> None:
     world.sweeps(2)
     assert live(world, uid) == before
     annotate(world, "ada", "fractal.co/paused-")
-    world.kubectl("wait", "--for=jsonpath={.status.attempt.number}=2", "fc/ada", "--timeout=60s")
+    world.kubectl("wait", "--for=jsonpath={.status.attempt.number}=2", "fc/ada", PATIENCE)
     world.wait_ready("ada")
     assert len(world.tasks(uid)) == 2
     annotate(world, "ada", "fractal.co/paused=true")
-    world.kubectl("delete", "fc", "ada", "--timeout=60s")
+    world.kubectl("delete", "fc", "ada", PATIENCE)
     assert live(world, uid) == []
 
 
@@ -58,7 +59,7 @@ def test_a_restart_that_is_asked_for(world: World) -> None:
     uid = world.uid("ada")
     (first,) = live(world, uid)
     annotate(world, "ada", "fractal.co/restart-requested-at=2026-11-23T02:00:00Z")
-    world.kubectl("wait", "--for=jsonpath={.status.attempt.number}=2", "fc/ada", "--timeout=60s")
+    world.kubectl("wait", "--for=jsonpath={.status.attempt.number}=2", "fc/ada", PATIENCE)
     world.wait_ready("ada")
     (second,) = live(world, uid)
     assert second != first
@@ -95,9 +96,9 @@ def test_a_running_task_is_adopted_and_not_restarted(world: World) -> None:
     said = world.until_condition("eve", "Stalled", "True", "AdoptionRefused")
     assert f"{world.namespace}/ada" in said["message"]
 
-    world.kubectl("delete", "fc", "eve", "--timeout=60s")
+    world.kubectl("delete", "fc", "eve", PATIENCE)
     assert world.task(arn)["lastStatus"] == "RUNNING"
-    world.kubectl("delete", "fc", "ada", "--timeout=60s")
+    world.kubectl("delete", "fc", "ada", PATIENCE)
     assert world.task(arn)["lastStatus"] == "STOPPED"
 
 
@@ -107,7 +108,7 @@ def test_a_task_that_the_allow_list_does_not_have_is_not_adopted(world: World) -
     adopting(world, "ada", arn)
     said = world.until_condition("ada", "Stalled", "True", "AdoptionRefused")
     assert "FRACTAL_ALLOW" in said["message"]
-    world.kubectl("delete", "fc", "ada", "--timeout=60s")
+    world.kubectl("delete", "fc", "ada", PATIENCE)
     assert world.task(arn)["desiredStatus"] == "RUNNING"
     assert world.task(arn)["tags"] == []
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 from tests.conftest import crd_kept
+from tests.e2e.api import PATIENCE
 from tests.e2e.stack import Obj, Servers, World, container, new_world, until
 
 from fractal_models.kube import API_VERSION, KIND
@@ -101,7 +102,7 @@ def test_bad_input_gets_a_clear_answer(shared: World, case: Bad) -> None:
         uid = shared.uid("bad")
         assert shared.tasks(uid) == []
         until(lambda: shared.app_state(uid).get("state") == "FAILURE", "PostgreSQL knows")
-        shared.kubectl("delete", "fc", "bad", "--timeout=60s")
+        shared.kubectl("delete", "fc", "bad", PATIENCE)
 
 
 def manifest(name: str, spec: Any) -> Obj:
@@ -173,7 +174,7 @@ def test_arns_in_the_status_that_ecs_refuses(world: World) -> None:
     assert arn in claimed("bob")
     # Refused are all three, one half, the one: for a sweep and a closer look at the same time.
     assert world.ecs.errors()[refusals] <= 2 * 3
-    world.kubectl("delete", "fc", "ada", "--timeout=60s")
+    world.kubectl("delete", "fc", "ada", PATIENCE)
     assert [each["live"] for each in world.tasks()] in ([True, False], [False, True])
 
 

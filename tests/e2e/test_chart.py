@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import helm_python as helm
 import pytest
-from tests.e2e.api import Api, install_crd, retried
+from tests.e2e.api import PATIENCE, Api, install_crd, retried
 from tests.e2e.rights import (
     CHART,
     RELEASE,
@@ -85,7 +85,7 @@ def without_crd(api: Api) -> Iterator[None]:
             meta = item["metadata"]
             which = ("fc", meta["name"], "-n", meta["namespace"])
             api.kubectl("patch", *which, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
-        deleted = api.kubectl("delete", "crd", CRD, "--ignore-not-found", "--timeout=60s")
+        deleted = api.kubectl("delete", "crd", CRD, "--ignore-not-found", PATIENCE)
         assert deleted.returncode == 0, deleted.stderr
 
     remove()
@@ -195,7 +195,7 @@ def test_what_the_prometheus_operator_reads_appears_with_its_kind(
             fresh.upgrade(CHART, RELEASE, values, timeout=TIMEOUT)
         assert get(api, "-n", namespace, plural, RELEASE) is not None
     finally:
-        api.kubectl("delete", "crd", f"{plural}.monitoring.coreos.com", "--timeout=60s")
+        api.kubectl("delete", "crd", f"{plural}.monitoring.coreos.com", PATIENCE)
 
 
 def test_the_allow_list_holds_at_the_api_server_as_long_as_the_release_says_so(
@@ -261,7 +261,7 @@ def test_the_charts_rights_are_enough_for_whole_lives_and_all_are_needed(
     world.wait_ready("ada", "short")
     world.ecs.stop_task(world.status("short")["tasks"][0]["arn"])
     world.until_gone("short")
-    world.kubectl("delete", "fc", "ada", "--timeout=60s")
+    world.kubectl("delete", "fc", "ada", PATIENCE)
     tasks = [each for each in world.ecs.tasks() if each["clusterArn"] == world.cluster_arn]
     assert [each["live"] for each in tasks] == [False, False]
     assert operator.ended is None

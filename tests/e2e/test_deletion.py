@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.e2e.api import PATIENCE
 from tests.e2e.stack import World, container, until
 
 FOREVER = 100_000
@@ -124,7 +125,7 @@ def test_an_object_of_a_place_that_was_made_up_can_be_deleted(
     world.start()
     world.create("lost", container(**place))
     until_looked_at(world, "lost")
-    world.kubectl("delete", "fc", "lost", "--timeout=60s")
+    world.kubectl("delete", "fc", "lost", PATIENCE)
     assert world.tasks() == []
 
 

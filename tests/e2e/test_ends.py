@@ -6,6 +6,7 @@ from typing import Any
 
 import boto3
 import pytest
+from tests.e2e.api import PATIENCE
 from tests.e2e.regions import RegionalWay, regional_way
 from tests.e2e.stack import AWS, REGION, Obj, World, container, until
 
@@ -60,7 +61,7 @@ def test_an_end_that_is_final(world: World, policy: str, exit_code: int, phase: 
     assert len(world.tasks(uid)) == 1
     state = "FAILED" if failed else "STOPPED"
     until(lambda: ended(world, uid) == [(state, "EssentialContainerExited")], "the task's row")
-    world.kubectl("delete", "fc", "job", "--timeout=60s")
+    world.kubectl("delete", "fc", "job", PATIENCE)
 
 
 def test_a_container_that_always_fails_is_given_up(world: World) -> None:
@@ -227,7 +228,7 @@ def test_two_regions(world: World, aws_way: RegionalWay) -> None:
     world.patch("home", spec={"dpi": 120})
     until(lambda: len(world.tasks(world.uid("home"), live=None)) == 2, "home's second task")
     world.wait_ready("home", "home-2")
-    world.kubectl("delete", "fc", "home", "home-2", "--timeout=60s")
+    world.kubectl("delete", "fc", "home", "home-2", PATIENCE)
     assert [each["startedBy"].split("/")[2] for each in world.tasks(live=True)] == [uid]
     assert in_region(world, ABROAD) == 1
 
@@ -236,7 +237,7 @@ def test_two_regions(world: World, aws_way: RegionalWay) -> None:
     world.wait_ready("away", "away-2")
     assert {task["region"] for task in world.tasks(live=True)} == {ABROAD}
     assert in_region(world, ABROAD) == 3
-    world.kubectl("delete", "fc", "away", "away-2", "--timeout=60s")
+    world.kubectl("delete", "fc", "away", "away-2", PATIENCE)
     assert world.tasks(live=True) == []
     assert in_region(world, REGION) == 3
 
@@ -258,5 +259,5 @@ def test_an_object_moves_to_another_region(world: World, aws_way: RegionalWay) -
     assert (second["region"], second["clusterArn"]) == (ABROAD, arn)
     stops = {region: aws_way.count(region, "StopTask") for region in (REGION, ABROAD)}
     assert stops == {REGION: 1, ABROAD: 0}
-    world.kubectl("delete", "fc", "mover", "--timeout=60s")
+    world.kubectl("delete", "fc", "mover", PATIENCE)
     assert world.tasks(live=True) == []

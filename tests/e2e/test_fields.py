@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tests.e2e.api import PATIENCE
 from tests.e2e.stack import REGION, World, container
 
 TEMPLATE: dict[str, Any] = {
@@ -169,4 +170,4 @@ def test_a_task_definition_of_ones_own_runs_with_its_main_container_named(world:
     assert overridden["side"]["command"] == ["only", "here"]
     assert "FRACTAL_SPEC_HASH" in variables(overridden["side"]["environment"])
     assert overridden["app"].keys() == {"name"}  # ECS names them all
-    world.kubectl("delete", "fc", "named", "--timeout=60s")
+    world.kubectl("delete", "fc", "named", PATIENCE)

@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
+from tests.e2e.api import PATIENCE
 from tests.e2e.stack import REGION, World
 
 ROOT = Path(__file__).parents[2]
@@ -148,9 +149,9 @@ def test_a_run_of_everything_asks_for_what_the_policy_allows(world: World) -> No
     world.apply("theirs", {"taskDefinition": family})
     world.wait_ready("inline", "kept", "on-host", "theirs")
     world.patch("inline", spec={"dpi": 120})
-    world.kubectl("wait", "--for=jsonpath={.status.attempt.number}=2", "fc/inline", "--timeout=60s")
+    world.kubectl("wait", "--for=jsonpath={.status.attempt.number}=2", "fc/inline", PATIENCE)
     world.wait_ready("inline")
-    world.kubectl("delete", "fc", "--all", "--timeout=60s")
+    world.kubectl("delete", "fc", "--all", PATIENCE)
 
     calls = {name for name, count in world.ecs.calls().items() if count}
     called = {CALLS.get(name, name if ":" in name else f"ecs:{name}") for name in calls}

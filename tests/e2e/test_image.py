@@ -18,6 +18,7 @@ import helm_python as helm
 import pytest
 import yaml
 from sqlalchemy import text
+from tests.e2e.api import PATIENCE
 from tests.e2e.image import ROOT, Image, Pod, base, buildah, built, container
 from tests.e2e.stack import World, until
 
@@ -212,7 +213,7 @@ def test_it_lives_an_objects_whole_life(
     world.until_phase("ada", "Running")
     uid = world.uid("ada")
     assert len(world.tasks(uid, live=True)) == 1
-    world.kubectl("delete", "fc", "ada", "--timeout=60s")
+    world.kubectl("delete", "fc", "ada", PATIENCE)
     assert world.tasks(uid, live=True) == []
 
     def recorded() -> bool:

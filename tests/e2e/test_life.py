@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 import pytest
-from tests.e2e.api import GIVEN
+from tests.e2e.api import GIVEN, PATIENCE
 from tests.e2e.stack import World, container, until, until_is
 
 
@@ -57,7 +57,7 @@ def test_a_life(world: World) -> None:
     assert world.app_state(uid)["ip"] == address
 
     world.kubectl("patch", "fc", "ada", "--type=merge", "-p", '{"spec":{"dpi":120}}')
-    world.kubectl("wait", "--for=jsonpath={.status.attempt.number}=2", "fc/ada", "--timeout=60s")
+    world.kubectl("wait", "--for=jsonpath={.status.attempt.number}=2", "fc/ada", PATIENCE)
     world.wait_ready("ada")
     first, second = world.tasks(uid)
     assert (first["lastStatus"], second["lastStatus"]) == ("STOPPED", "RUNNING")
@@ -91,7 +91,7 @@ def test_a_life(world: World) -> None:
     described = world.kubectl("describe", "fc", "ada")
     assert f"ECS accepted attempt 3 as task {task['taskArn'].rpartition('/')[2]}" in described
 
-    world.kubectl("delete", "fc", "ada", "--timeout=60s")
+    world.kubectl("delete", "fc", "ada", PATIENCE)
     assert world.tasks(uid, live=True) == []  # kubectl returns when the object is gone
     until(lambda: world.app_state(uid).get("deleted"), "the last row of the object")
     assert world.app_state(uid)["state"] == "CANCELLED"
@@ -159,7 +159,7 @@ def test_what_one_life_costs_in_writes(world: World) -> None:
     to_running = world.writes()
     assert len(to_running) <= 4, to_running
     until(lambda: len(world.writes(events=True)) >= 3, "three Events")
-    world.kubectl("delete", "fc", "cheap", "--timeout=60s")
+    world.kubectl("delete", "fc", "cheap", PATIENCE)
     if not GIVEN:  # the stand-in counts for itself: the proxy has let nothing pass unseen
         until_is(lambda: len(world.writes()), standin_changes(world))
     whole = world.writes()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from kubernetes.client.exceptions import ApiException
-from tests.e2e.api import Api, install_crd, retried
+from tests.e2e.api import PATIENCE, Api, install_crd, retried
 from tests.e2e.stack import Obj, World, container, until
 
 from fractal_models.crd import crd, render_yaml, strip_cel
@@ -140,7 +140,7 @@ def test_junk_is_told_and_deleted_and_disturbs_nobody(loosened: World) -> None:
     assert operator.ended is None
 
     names = ["neighbour", *SPECS, *STATUSES]
-    world.kubectl("delete", "fc", *names, "--timeout=60s")
+    world.kubectl("delete", "fc", *names, PATIENCE)
     assert world.tasks(live=True) == []
 
 

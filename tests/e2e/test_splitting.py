@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from tests.e2e.api import PATIENCE
 from tests.e2e.proxy import Proxy, Relay, proxy, serving
 from tests.e2e.stack import (
     OPERATOR,
@@ -254,7 +255,7 @@ def test_a_relabelled_object_changes_hands_with_its_task(running: Two) -> None:
     assert tokens.parse_started_by(new["startedBy"]) == tokens.StartedBy(b.name, uid, 2)
     assert world.app_state(uid)["deleted"] is False
     assert "one" not in a.touched(since=mark)
-    world.kubectl("delete", "fc", "one", "--timeout=60s")
+    world.kubectl("delete", "fc", "one", PATIENCE)
     assert running.every_task(uid, live=True) == []
     assert old["taskArn"] not in a.stopped()
 
@@ -268,7 +269,7 @@ def test_back_again_it_is_still_the_same_task(running: Two) -> None:
         running.claimed("one", owner)
         world.until_condition("one", "Ready", "True")
     assert len(running.every_task(uid)) == 1
-    world.kubectl("delete", "fc", "one", "--timeout=60s")
+    world.kubectl("delete", "fc", "one", PATIENCE)
     assert running.every_task(uid, live=True) == []
 
 

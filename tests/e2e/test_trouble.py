@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import pytest
+from tests.e2e.api import PATIENCE
 from tests.e2e.stack import World, container, until, until_is
 
 from fractal_dev.postgres import Postgres
@@ -277,7 +278,7 @@ def test_a_lost_answer_to_a_stop_does_not_keep_the_object(world: World) -> None:
     world.apply("mute")
     world.wait_ready("mute")
     world.ecs.hold("StopTask", "drop", match=f"fc/{world.name}/", times=5)
-    world.kubectl("delete", "fc", "mute", "--timeout=60s")
+    world.kubectl("delete", "fc", "mute", PATIENCE)
     assert world.tasks(live=True) == []
 
 
@@ -324,7 +325,7 @@ def test_postgres_down_for_a_while_stops_nothing_and_no_history_is_lost(
             lambda: world.status("before").get("attempt", {}).get("number") == 2, "the replacement"
         )
         world.until_condition("before", "Ready", "True")
-        world.kubectl("delete", "fc", "during", "--timeout=60s")
+        world.kubectl("delete", "fc", "during", PATIENCE)
         assert (operator.get("/readyz")[0], operator.get("/healthz")[0]) == (200, 200)
     finally:
         postgres.start()
@@ -346,7 +347,7 @@ def test_no_postgres_at_all_is_no_hindrance(world: World) -> None:
     world.start(database_url="")
     world.apply("unrecorded")
     world.wait_ready("unrecorded")
-    world.kubectl("delete", "fc", "unrecorded", "--timeout=60s")
+    world.kubectl("delete", "fc", "unrecorded", PATIENCE)
     assert world.rows("SELECT * FROM logs.container_history") == []
 
 
@@ -409,7 +410,7 @@ def test_a_forged_status_does_not_make_the_operator_stop_a_foreign_task(
     set_status(world, "forged", {"tasks": [claim]})
     match end:
         case "delete":
-            world.kubectl("delete", "fc", "forged", "--timeout=60s")
+            world.kubectl("delete", "fc", "forged", PATIENCE)
         case "suspend":
             world.patch("forged", spec={"operatingMode": "Suspended"})
             world.until_phase("forged", "Suspended")
@@ -455,6 +456,6 @@ def test_another_installations_task_of_the_same_object_is_left_alone(world: Worl
     world.wait_ready("mine")
     foreign = world.run_foreign_task(f"fc/other-install/{world.uid('mine')}/7")
     world.sweeps(2)
-    world.kubectl("delete", "fc", "mine", "--timeout=60s")
+    world.kubectl("delete", "fc", "mine", PATIENCE)
     assert world.tasks(live=True) == []
     assert world.task(foreign)["live"]

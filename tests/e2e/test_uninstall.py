@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import helm_python as helm
 import pytest
-from tests.e2e.api import DEADLINE, Api, install_crd
+from tests.e2e.api import DEADLINE, PATIENCE, Api, install_crd
 from tests.e2e.rights import CHART, RELEASE, TIMEOUT, UNCHECKED, Obj, credentials, get
 from tests.e2e.stack import World, container, until
 
@@ -70,7 +70,7 @@ def test_a_crd_that_is_deleted_takes_its_tasks_along_and_may_come_back(
     operator = world.start()
     world.create("ada", container())
     world.wait_ready("ada")
-    deleted = world.api.kubectl("delete", "crd", crd, "--timeout=60s")
+    deleted = world.api.kubectl("delete", "crd", crd, PATIENCE)
     assert deleted.returncode == 0, deleted.stderr
     assert live(world) == []
     until(lambda: get(world.api, "crd", crd) is None, "the CRD is gone")
@@ -85,7 +85,7 @@ def test_a_crd_that_is_deleted_takes_its_tasks_along_and_may_come_back(
 
 
 def test_an_operator_that_starts_without_the_crd_says_so_and_waits(world: World, crd: str) -> None:
-    assert world.api.kubectl("delete", "crd", crd, "--timeout=60s").returncode == 0
+    assert world.api.kubectl("delete", "crd", crd, PATIENCE).returncode == 0
     operator = world.start(ready=False)
     until(lambda: "is the CustomResourceDefinition installed?" in operator.log(), "a clear log")
     assert operator.get("/healthz")[0] == 200
@@ -191,7 +191,7 @@ def test_the_operator_is_not_uninstalled_while_objects_need_it(released: World) 
     assert get(world.api, "-n", world.namespace, "deployment", RELEASE) is not None
     assert len(live(world)) == 1
 
-    world.kubectl("delete", "fc", "ada", "--timeout=60s")
+    world.kubectl("delete", "fc", "ada", PATIENCE)
     assert live(world) == []
     second = Uninstall(world)
     allowed = second.answer()
@@ -202,7 +202,7 @@ def test_the_operator_is_not_uninstalled_while_objects_need_it(released: World) 
 
 def test_without_the_crd_there_is_nothing_to_refuse(released: World, crd: str) -> None:
     world = released
-    assert world.api.kubectl("delete", "crd", crd, "--timeout=60s").returncode == 0
+    assert world.api.kubectl("delete", "crd", crd, PATIENCE).returncode == 0
     last = Uninstall(world)
     assert last.answer().returncode == 0
     assert last.error is None
