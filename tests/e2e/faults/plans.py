@@ -23,6 +23,8 @@ SILENT = ("run-task-1", "stop-task-1", "patch-status-1")
 NOT_MADE = "the operator never made the call"
 STILL = 3.0
 """Seconds that the end has to last: what was not called by then will not be."""
+LOOKS = 6
+"""So many looks one after the other, a quarter of a second apart, find that nothing was written."""
 SETTLED = 240.0
 """Seconds until the end of a run is as that of its reference."""
 
@@ -175,16 +177,25 @@ def _rest(world: Stage, play: Play, expected: Reference, done: Run) -> Callable[
 
 
 def quiet(world: Stage) -> None:
-    """Wait until nothing has been written to any of the servers for a while."""
+    """Wait until nothing has been written to any of the servers for a while, nor waits to be.
+
+    The while is counted in looks, for each of which everybody has to answer: whoever stands still
+    instead may have something to write yet.
+    """
     wire = world.wire
     assert wire is not None
-    seen, since = -1, 0.0
+    seen, same = -1, 0
 
     def still() -> bool:
-        nonlocal seen, since
-        if wire.changes != seen:
-            seen, since = wire.changes, time.monotonic()
-        return time.monotonic() - since > 1.2
+        nonlocal seen, same
+        told = [each.get("/metrics")[1] for each in world.operators]
+        state.snapshot(world, {})
+        with world.engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+        written = all("\nfractal_db_outbox_depth 0.0\n" in each for each in told)
+        same = same + 1 if written and wire.changes == seen else 0
+        seen = wire.changes
+        return same == LOOKS
 
     until(still, "all is written")
 
