@@ -30,7 +30,8 @@ class RegionalWay:
 
     def regions(self) -> set[str]:
         """Where anything was ever asked for."""
-        return {region for region, _ in self.calls}
+        with self.lit:
+            return {region for region, _ in self.calls}
 
     def count(self, region: str, operation: str) -> int:
         return self.calls[region, operation]

@@ -5,6 +5,7 @@ of their worker and see nothing of each other. Nothing here asks the operator ho
 are: tasks are counted at ECS, writes on their way to the API server.
 """
 
+import http.client
 import json
 import os
 import signal
@@ -131,14 +132,14 @@ class Operator:
 
     def port(self) -> int | None:
         """Where it says that it serves its probes."""
-        for line in self.log().splitlines():
-            if "serving /metrics" in line:
+        for line in self.log().splitlines(keepends=True):
+            if "serving /metrics" in line and line.endswith("\n"):
                 return int(json.loads(line)["message"].rpartition(" ")[2])
         assert self.ended is None, self.log()
         return None
 
     def get(self, path: str) -> tuple[int, str]:
-        """GET from its probes: status and body; (0, "") while nobody listens."""
+        """GET from its probes: status and body; (0, "") while nobody answers."""
         port = self.port()
         if port is None:
             return 0, ""
@@ -148,7 +149,7 @@ class Operator:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # it may end in the middle of an answer
             return 0, ""
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import yaml
 from sqlalchemy import text
+from tests.e2e.api import DEADLINE
 from tests.e2e.stack import OPERATOR, Obj, Servers, World, container, until
 
 CANARIES = {
@@ -179,7 +180,7 @@ def test_a_process_that_cannot_start_tells_no_secret(
     good = secretive(metrics_port="0", leader_election="false")
     for name, value in broken.items():
         done = subprocess.run(
-            OPERATOR, env=good | {name: value}, capture_output=True, text=True, timeout=60
+            OPERATOR, env=good | {name: value}, capture_output=True, text=True, timeout=DEADLINE
         )
         assert done.returncode != 0
         assert name in done.stderr, done.stderr

@@ -41,15 +41,16 @@ def test_sigterm_in_the_middle_of_everything_loses_nothing(world: World) -> None
     world.until_condition("stopping", "Ready", "True")
     world.create("starting")
     until(lambda: world.status("starting").get("tasks"), "it is starting")
-    world.ecs.hold("StopTask", "after")
+    world.ecs.hold("StopTask", "after", times=100)  # a call that takes too long is made again
     world.kubectl("delete", "fc", "stopping", "--wait=false")
-    world.ecs.hold("RunTask", "after", match=f"fc/{world.name}/")
+    world.ecs.hold("RunTask", "after", match=f"fc/{world.name}/", times=100)
     uid = world.create("launching")["metadata"]["uid"]
     until(lambda: len(world.ecs.held()) == 2, "StopTask and RunTask are called")
     began = time.monotonic()
     assert operator.stop() == 0
     assert time.monotonic() - began < SHUTDOWN
     until(lambda: not world.ecs.held(), "the connections are cut")
+    world.ecs.release()
     operator.start()
     world.until_condition("starting", "Ready", "True")
     world.until_condition("launching", "Ready", "True")

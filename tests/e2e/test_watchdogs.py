@@ -227,7 +227,7 @@ def test_a_sweep_that_never_ends_ends_the_process(world: World) -> None:
 def test_an_ecs_that_never_answers_is_no_reason_to_restart(world: World) -> None:
     with create_server(("127.0.0.1", 0)) as silent:  # accepts, and says nothing
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        operator = start(world, {"AWS_ENDPOINT_URL": url}, sweep=15, worker=15, read=0.3)
+        operator = start(world, {"AWS_ENDPOINT_URL": url}, sweep=20, worker=20, read=0.3)
         world.create("waiting")
         failed = f"sweep of ECS cluster {world.name} in us-east-1 failed"
         until(lambda: operator.log().count(failed) >= 5, "five sweeps have failed")
