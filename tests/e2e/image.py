@@ -28,7 +28,7 @@ PACKAGES = "python3,python3-venv,ca-certificates"
 BASE = f"localhost/fractal-base:{SUITE}"
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 MINUTES = 60.0
-STOP_SECONDS = 10.0
+STOP_SECONDS = 25.0
 """A pod has 30 s by default; the operator promises to need less."""
 IN_POD = """
 set -e

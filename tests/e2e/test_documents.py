@@ -63,14 +63,19 @@ def bash(world: World, script: str, folder: Path) -> str:
 
 
 def settled(world: World) -> bool:
-    """Whether every restart that was asked for has happened, and the object is Ready."""
+    """Whether every restart that was asked for has happened, the object is Ready, and its rows say
+    so."""
     found = world.get("ada-browser")
     assert found is not None
     asked = found["metadata"].get("annotations", {}).get("fractal.co/restart-requested-at", "")
     status = found.get("status", {})
     if status.get("attempt", {}).get("restartRequestedAt", "") != asked:
         return False
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
+    ready = any(
+        each["type"] == "Ready" and each["status"] == "True"
+        for each in status.get("conditions", ())
+    )
+    return ready and world.containers(world.uid("ada-browser"))[-1]["state"] == "RUNNING_AVAILABLE"
 
 
 @pytest.fixture
