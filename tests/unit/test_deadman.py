@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-LIMIT = 0.6
+LIMIT = 2.0
+"""Seconds: a thread that is ready to run may have to wait for some of them on a busy machine."""
 SCRIPT = """
 import asyncio, faulthandler, os, re, signal, sys, time
 from fractal_operator.deadman import DeadMan
@@ -63,7 +64,7 @@ def test_a_blocked_loop_ends_the_process_with_its_stack_and_then_the_cause() -> 
 
 def test_code_that_lets_no_thread_run_is_ended_later() -> None:
     work = 'async def work():\n    re.match("(a+)+$", "a" * 64 + "b")'
-    code, out, err = end(start(work, hard=2.0))
+    code, out, err = end(start(work, hard=5.0))
     assert (code, out) == (1, "")
     assert "in work" in err
 

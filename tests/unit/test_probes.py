@@ -38,6 +38,12 @@ def health(time: Time) -> Health:
     return Health(time, steps=["first_list", "first_sweep"])
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of these tests is not dropped because the machine stands still."""
+    monkeypatch.setattr("fractal_operator.probes._REQUEST_SECONDS", 60.0)
+
+
 def with_server(
     health: Health, client: Callable[[int], object], registry: CollectorRegistry | None = None
 ) -> object:
@@ -63,7 +69,7 @@ def ask(
     registry: CollectorRegistry | None = None,
 ) -> Reply:
     def client(port: int) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request(method, path, headers={"Accept": accept})
         response = connection.getresponse()
         reply = Reply(response.status, response.read().decode(), dict(response.getheaders()))

@@ -212,7 +212,7 @@ def test_what_is_made_after_all_was_deleted_is_found_without_a_watch() -> None:
             await process.quiet()
             assert process.wire.counts()["list"] == lists  # every ten minutes again
 
-    asyncio.run(asyncio.wait_for(anew(), 30))
+    asyncio.run(asyncio.wait_for(anew(), 120))
 
 
 def test_a_malformed_arn_in_the_status_holds_up_nothing() -> None:

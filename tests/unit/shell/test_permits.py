@@ -243,8 +243,10 @@ def test_whether_somebody_had_to_wait_is_told_with_the_permit(bench: Bench) -> N
 
 def test_the_loop_grants_as_tokens_come_and_sleeps_while_nobody_waits() -> None:
     class Clock(FakeClock):
+        stands: float | None = None
+
         def monotonic(self) -> float:
-            return asyncio.get_running_loop().time()
+            return asyncio.get_running_loop().time() if self.stands is None else self.stands
 
     async def play() -> list[str]:
         woken: asyncio.Queue[str] = asyncio.Queue()
@@ -263,10 +265,12 @@ def test_the_loop_grants_as_tokens_come_and_sleeps_while_nobody_waits() -> None:
         loop = asyncio.create_task(permits.serve())
         await asyncio.sleep(0)
         waiters = team("a", 5)
+        clock.stands = clock.monotonic()  # no token comes before all have asked
         assert permits.ask(REGION, RUN, waiters[0])
         for waiter in waiters[1:]:
             assert not permits.ask(REGION, RUN, waiter)
-        found = [await asyncio.wait_for(woken.get(), 10) for _ in waiters[1:]]
+        clock.stands = None
+        found = [await asyncio.wait_for(woken.get(), 120) for _ in waiters[1:]]
         loop.cancel()
         return found
 

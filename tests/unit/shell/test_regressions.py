@@ -50,7 +50,7 @@ def spend(process: Process, seconds: float, *, step: float = 5.0) -> None:
 
 
 def on_a_loop(coro: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(coro, 30))
+    asyncio.run(asyncio.wait_for(coro, 120))
 
 
 # --- what a status may hold ---
@@ -91,7 +91,7 @@ def test_a_client_that_cannot_be_made_is_rejected_in_plain_words(
     ecs = AwsEcs(make, 1, world.clock, lambda: True, Quotas())
     words = "cannot make AWS clients for region 'eu-north-1'"
     with pytest.raises(Rejected, match=words):
-        asyncio.run(asyncio.wait_for(ecs.account("eu-north-1"), 10))
+        asyncio.run(asyncio.wait_for(ecs.account("eu-north-1"), 120))
     ecs.forget_definition("eu-north-1", "web")  # nothing can be remembered there
 
 
@@ -108,7 +108,7 @@ def test_a_client_whose_making_failed_is_made_later(world: World) -> None:
     ecs = AwsEcs(make, 1, world.clock, lambda: True, Quotas())
 
     def looked() -> ClusterInfo | None:
-        return asyncio.run(asyncio.wait_for(ecs.describe_cluster(REGION, "main"), 10))
+        return asyncio.run(asyncio.wait_for(ecs.describe_cluster(REGION, "main"), 120))
 
     with pytest.raises(Rejected):
         looked()

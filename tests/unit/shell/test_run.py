@@ -77,7 +77,7 @@ async def started(process: Live) -> AsyncIterator["asyncio.Task[None]"]:
 
 
 def run(coro: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(coro, 30))
+    asyncio.run(asyncio.wait_for(coro, 120))
 
 
 @pytest.fixture
