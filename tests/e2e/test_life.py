@@ -151,6 +151,8 @@ def test_an_edit_that_needs_no_new_task_restarts_nothing(world: World) -> None:
 
 def test_what_one_life_costs_in_writes(world: World) -> None:
     """Create to Running: at most 4 writes; to deleted: at most 7; Events apart."""
+    if not GIVEN:
+        standin_requests(world, clear=True)  # of a worker's whole life it would keep no more
     # Slow, as tasks are: of one that runs at once, the write that it was accepted may come late.
     world.ecs.set_plan(match=f"fc/{world.name}/", start_seconds=6)
     world.start()
@@ -169,16 +171,21 @@ def test_what_one_life_costs_in_writes(world: World) -> None:
 
 def standin_changes(world: World) -> int:
     """What the stand-in changed on an operator's behalf in this namespace."""
-    server = world.objects.api_client.configuration.host
-    with urllib.request.urlopen(f"{server}/_standin/requests") as answer:
-        requests = json.load(answer)
     return sum(
         each["changed"]
         and each["namespace"] == world.namespace
         and each["resource"] == "fractalcontainers"
         and each["verb"] == "patch"
-        for each in requests
+        for each in standin_requests(world)
     )
+
+
+def standin_requests(world: World, *, clear: bool = False) -> list[dict[str, Any]]:
+    """What the stand-in was asked for; ``clear``: it forgets that then."""
+    server = world.objects.api_client.configuration.host
+    with urllib.request.urlopen(f"{server}/_standin/requests?clear={int(clear)}") as answer:
+        told: list[dict[str, Any]] = json.load(answer)
+    return told
 
 
 def test_converged_objects_cost_no_writes_over_ten_sweeps(world: World) -> None:
