@@ -50,6 +50,8 @@ class Live(Process):
             self.clock.advance(passing)
             self.agenda.news.set()  # the queue is looked at, as real time would have it
             await asyncio.sleep(0.001)
+            for _ in range(20):  # on a busy machine that millisecond may be over at once
+                await asyncio.sleep(0)
         raise AssertionError(f"not done: {self.world.kube.objects}")
 
     async def quiet(self) -> None:
