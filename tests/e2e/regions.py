@@ -9,7 +9,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,12 +54,11 @@ class RegionalWay:
                 self.lit.wait_for(lambda: region not in self.dark)
                 handler.close_connection = True
                 return
-        upstream = http.client.HTTPConnection(self._to, timeout=60)
         headers = {k: v for k, v in handler.headers.items() if k.lower() not in _HOP}
-        upstream.request(handler.command, handler.path, body, headers)
-        answer = upstream.getresponse()
-        content = answer.read()
-        upstream.close()
+        with closing(http.client.HTTPConnection(self._to, timeout=60)) as upstream:
+            upstream.request(handler.command, handler.path, body, headers)
+            answer = upstream.getresponse()
+            content = answer.read()
         handler.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in {*_HOP, "date", "server"}:
