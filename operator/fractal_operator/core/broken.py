@@ -2,7 +2,7 @@
 
 Nothing that ``decide`` relies on is assumed: the body may be what broke it. So the status is
 changed as it stands, not as it parses, and only in what it says to people; the attempt and the
-tasks stay.
+tasks stay. Only of the conditions those that cannot be read are told anew.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from fractal_models.container import Phase, clip
+from fractal_models.status import Status
 from fractal_operator.core.annotations import ABANDON
 
 REASON = "InternalError"
@@ -48,12 +49,8 @@ def status(body: Json, cause: str, now: datetime) -> dict[str, Any]:
     """
     meta, old = body["metadata"], body.get("status")
     kept = dict(old) if isinstance(old, Mapping) else {}
-    listed = kept.get("conditions")
-    before = {
-        each["type"]: each
-        for each in (listed if isinstance(listed, list) else ())
-        if isinstance(each, Mapping) and isinstance(each.get("type"), str)
-    }
+    readable = Status.from_json({"conditions": kept.get("conditions")}).to_json()
+    before = {each["type"]: each for each in readable.get("conditions", ())}
     text = message(meta, cause)
     said = {
         "Ready": before.get("Ready") or _made("Ready", "Unknown", text),

@@ -72,6 +72,22 @@ def test_times_move_with_the_status_only() -> None:
     assert again == first
 
 
+@pytest.mark.parametrize("at", ["Ready", {}, "2026-05-01"])
+def test_a_condition_that_cannot_be_read_is_told_anew(at: Any) -> None:
+    forged = [
+        {"type": kind, "status": "True", "reason": "Mine", "lastTransitionTime": at}
+        for kind in ("Ready", "Stalled", "Synced")
+    ]
+    read = Status.from_json(told({"conditions": forged}))
+    states = {each.type: (str(each.status), each.reason) for each in read.conditions}
+    assert states == {
+        "Ready": ("Unknown", "InternalError"),
+        "Reconciling": ("False", "InternalError"),
+        "Stalled": ("True", "InternalError"),
+        "Synced": ("Unknown", "InternalError"),
+    }
+
+
 def test_a_deletion_is_told_how_to_be_given_up() -> None:
     made = told({"phase": "Running"}, GOING)
     assert made["phase"] == "Deleting"
