@@ -71,6 +71,7 @@ class Story:
         self._kubectl.patch(name, {"spec": {"dpi": 144}})
         self._show.step(f"edited {name}: spec.dpi is 144 now")
         self._until(f"{name} is Ready again", self._all_settled)
+        self._until("an Event tells of it", lambda: self._told_ready(name) == 2)
         old, new = self._expect_tasks(name, 2)
         if old["live"] or not new["live"]:
             raise Broken(f"{name}: the old task is {old['lastStatus']}, the new one is not")
@@ -184,6 +185,11 @@ class Story:
         about = (each["involvedObject"]["name"] for each in self._kubectl.events())
         found = Counter(f"{_kind(each)} {each['name']}" for each in writes)
         return found + Counter(f"Event {name}" for name in about if name in names)
+
+    def _told_ready(self, name: str) -> int:
+        """How many Events tell that an object has become Ready: each is its change's last write."""
+        told = (each for each in self._kubectl.events() if each["reason"] == "Ready")
+        return sum(each["involvedObject"]["name"] == name for each in told)
 
     def _until(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait for ``condition`` and meanwhile show the phases as they change.
