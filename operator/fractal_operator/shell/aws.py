@@ -9,7 +9,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -94,7 +94,7 @@ class DaemonPool:
                 outcome: tuple[Callable[[Any], None], Any] = (future.set_exception, error)
             else:
                 outcome = (future.set_result, result)
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(settle, *outcome)
 
         self._jobs.put(job)
