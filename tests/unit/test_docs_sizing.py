@@ -135,7 +135,7 @@ def test_so_many_receives_were_counted() -> None:
         EVENTS: said(EVENTS, r"at once took (0\.\d to 1\.\d) an object"),
     }
     for page, (launch,) in launches.items():
-        (each,) = said(page, r"took (5 to 6\.5) (?:of each|receives each)")
+        (each,) = said(page, r"took (2\.6 to 6\.5) (?:of each|receives each)")
         for (way, objects), run in MEASURED.items():
             if way == "events":
                 stops = min(run.raw["options"]["stops"], objects)
